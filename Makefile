@@ -1,0 +1,74 @@
+# Everything runs in a virtual environment that makes itself: PYTHON=python3.12 make test picks another Python.
+PYTHON ?= python3
+VENV ?= .venv
+BIND ?= 127.0.0.1:8000
+WORKERS ?= 2
+ARGS ?=
+BIN := $(VENV)/bin
+# What is compiled: every .pyx, and every .py that has a .pxd beside it.
+SOURCES := $(wildcard fastwsgi/*.pyx fastwsgi/*.pxd fastwsgi/*.h)
+SOURCES += $(wildcard $(patsubst %.pxd,%.py,$(wildcard fastwsgi/*.pxd)))
+
+.PHONY: help build serve test test-pure test-compiled lint types bench wheel docs annotate clean
+.DELETE_ON_ERROR:
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+
+build: $(VENV)/.built ## virtual environment and extensions, ready to use
+
+serve: build ## the example Flask app on http://127.0.0.1:8000 (BIND=, WORKERS=); ^C ends it
+	@exec $(BIN)/fastwsgi -w $(WORKERS) -b $(BIND) --access-logfile - $(ARGS) examples.flask_app:app
+
+test: test-compiled test-pure ## the whole suite, compiled and then pure (ARGS="-k chunked")
+
+test-compiled: build ## the suite on the compiled implementation only
+	FASTWSGI_REQUIRE_EXTENSIONS=1 $(BIN)/python -m pytest $(ARGS)
+
+test-pure: build ## the suite on the pure-Python implementation only
+	FASTWSGI_NO_EXTENSIONS=1 $(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.dev ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev build ## mypy, strict
+	$(BIN)/mypy
+
+bench: build ## side by side with other servers; installs them (see bench/)
+	$(BIN)/python bench/run.py $(ARGS)
+
+wheel: $(VENV)/.dev ## a wheel and a source distribution in dist/
+	$(BIN)/python -m build --outdir dist .
+
+docs: build ## check the links and names in docs/ and README
+	$(BIN)/python -m pytest tests/test_docs.py
+
+annotate: build ## Cython's view of the hot modules: build/annotate/*.html
+	mkdir -p build/annotate
+	for f in fastwsgi/*.pyx; do $(BIN)/cython -3 -a $$f -o build/annotate/$$(basename $$f .pyx).c || exit 1; done
+
+clean: ## remove all that was built, the virtual environment too
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -f fastwsgi/*.so fastwsgi/*.c fastwsgi/*.html
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "fastwsgi needs Python 3.10 or newer and '$(PYTHON)' is not: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "'$(PYTHON)' has no venv module: on Debian and Ubuntu, apt install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml setup.py | $(BIN)/python
+	$(BIN)/pip install --quiet 'setuptools>=77' 'Cython>=3.1,<4'
+	FASTWSGI_NO_EXTENSIONS=1 $(BIN)/pip install --quiet --no-build-isolation --editable '.[test]'
+	@touch $@
+
+$(VENV)/.built: $(SOURCES) $(VENV)/.installed
+	$(BIN)/python setup.py --quiet build_ext --inplace
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.installed
+	FASTWSGI_NO_EXTENSIONS=1 $(BIN)/pip install --quiet --no-build-isolation --editable '.[test,dev]'
+	@touch $@

@@ -1,0 +1,34 @@
+"""A pre-fork WSGI server: gunicorn's command line and operations over a compiled HTTP/1.1 core.
+
+From a shell: `fastwsgi -w 4 module:app`. From a program: `serve(app, workers=4)`. Importing this package
+loads nothing else; the server's parts come in when it is started.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import _impl as _impl  # noqa: PLC0414 - decides between compiled and pure before anything is imported
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+__all__ = ["__version__", "serve"]
+
+__version__ = "0.1.0"
+
+
+def serve(app: WSGIApplication | str, **settings: object) -> int:
+    """Serve `app` until a signal or ^C ends the server.
+
+    Args:
+        app: a WSGI application, or its name as on the command line ("module:app").
+        settings: any setting by its name in a configuration file, as `bind="127.0.0.1:8000", workers=4`.
+            Of the environment only PORT, WEB_CONCURRENCY and SENDFILE are looked at, and no file is.
+
+    Returns:
+        The exit code: 0 after a normal end; a mistake is told on standard error, and 1, 3 or 4 returned.
+    """
+    from .__main__ import serve_keywords  # noqa: PLC0415 - `import fastwsgi` must be cheap
+
+    return serve_keywords({**settings, "wsgi_app": app})

@@ -1,0 +1,114 @@
+"""The way in: a command line or keywords become a Config, and the Config a Master that runs.
+
+Everything a user can get wrong before the first worker starts ends here as one line and an exit code. Heavy
+parts are imported only once they are needed, so that `--help` and mistakes answer at once.
+
+Must not know: how settings are merged (config.py), what a master does (master.py).
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import __version__, app, config, logs
+from .errors import EXIT_APP_LOAD, EXIT_CONFIG, EXIT_OK, AppImportError, ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from .settings import Config
+
+__all__ = ["main", "serve_keywords"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command `fastwsgi` and return its exit code.
+
+    Args:
+        argv: the arguments without the program's name; by default those of this process.
+    """
+    return _guarded(lambda: _run_command(sys.argv[1:] if argv is None else argv))
+
+
+def serve_keywords(settings: Mapping[str, object]) -> int:
+    """Serve as `fastwsgi.serve` says, and return the exit code."""
+    directory = _start_directory()
+    return _guarded(lambda: _run_master(lambda: config.from_keywords(settings, os.environ, directory)))
+
+
+def _guarded(run: Callable[[], int]) -> int:
+    """Call `run`; turn the user's mistakes into a line on standard error and an exit code."""
+    try:
+        return run()
+    except ConfigError as exc:
+        sys.stderr.write(f"Error: {exc}\n")
+        return EXIT_CONFIG
+    except AppImportError as exc:
+        sys.stderr.write(f"Error: {app.explain(exc)}\n")
+        return EXIT_APP_LOAD
+    except KeyboardInterrupt:
+        # ^C before the master has taken its signals over: there is nothing to stop yet.
+        return EXIT_OK
+
+
+def _run_command(argv: Sequence[str]) -> int:
+    arguments = config.parse_arguments(argv)
+    if arguments.help:
+        sys.stdout.write(config.help_text())
+        return EXIT_OK
+    if arguments.version:
+        sys.stdout.write(f"{_version()}\n")
+        return EXIT_OK
+    directory = _start_directory()
+    return _run_master(lambda: config.load(arguments, os.environ, directory))
+
+
+def _run_master(read_config: Callable[[], Config]) -> int:
+    def load_config() -> Config:
+        """Read the configuration; the master calls this again at a reload."""
+        cfg = read_config()
+        if cfg.wsgi_app is None and not cfg.print_config:
+            msg = f"no application is named; usage: {config.USAGE}, where app is a callable in module"
+            raise ConfigError(msg)
+        if cfg.accesslog is not None:
+            logs.check_format(cfg.access_log_format)
+        app.set_paths(cfg.chdir, cfg.pythonpath)
+        return cfg
+
+    cfg = load_config()
+    if cfg.print_config:
+        sys.stdout.write(config.describe(cfg))
+    if cfg.check_config and cfg.wsgi_app is not None:
+        app.load(cfg.wsgi_app)
+    if cfg.print_config or cfg.check_config:
+        return EXIT_OK
+    from .master import Master  # noqa: PLC0415 - loads the engine; see the module's docstring
+
+    return Master(load_config, cfg).run()
+
+
+def _start_directory() -> str:
+    """Name the current directory as the shell does.
+
+    Deployments point a symbolic link `current` to the new release and reload: the link must stay in the name.
+    """
+    shell = os.environ.get("PWD", "")
+    try:
+        return shell if shell and Path(shell).samefile(".") else str(Path.cwd())
+    except OSError:
+        return str(Path.cwd())
+
+
+def _version() -> str:
+    from . import _impl  # noqa: PLC0415 - loads the engine
+
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    return f"fastwsgi {__version__} ({_impl.describe()}; {python})"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

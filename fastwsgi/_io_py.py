@@ -1,0 +1,176 @@
+"""Polling and the system calls on sockets: the pure form of `_io.pyx`, and the facts that both rest on.
+
+- Level-triggered. An event that is not used up is reported again, so nothing is lost when a handler stops
+  half-way; and one rule serves epoll, kqueue and select alike.
+- Interest is the caller's to change, and lazily: a call into the kernel for each request would cost as
+  much as the request.
+- epoll always reports EPOLLERR and EPOLLHUP, wanted or not: they come as HANGUP, and the descriptor must be
+  read, written or closed then, or it is reported without end.
+- A descriptor number is used again as soon as it is closed. `unregister` comes before `close_fd`, and takes
+  the descriptor's events out of the batch being handled.
+- A listener shared by several processes wakes all of them, but for EPOLLEXCLUSIVE, which can be set only
+  when it is added.
+- An epoll or kqueue object must not cross a fork: each worker makes its own IO.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import selectors
+import socket
+import time
+from typing import Final
+
+from .states import READ
+
+__all__ = ["IO", "NOBODY"]
+
+_RECEIVED_AT_ONCE: Final = 65536
+_GATHERED: Final = 64
+
+# accept(2) says of these "treat them like EAGAIN by retrying": the connection failed, not the listener.
+NOBODY: Final = frozenset(
+    getattr(errno, name)
+    for name in (
+        "EAGAIN ECONNABORTED EINTR EPROTO ENETDOWN ENOPROTOOPT EHOSTDOWN ENONET EHOSTUNREACH EOPNOTSUPP"
+        " ENETUNREACH ETIMEDOUT"
+    ).split()
+    if hasattr(errno, name)
+)
+
+
+class IO:
+    """The poller of one loop, and the calls on its sockets, whose descriptors are non-blocking.
+
+    A call that would block returns what its docstring says; whatever else goes wrong is an OSError.
+    """
+
+    def __init__(self) -> None:
+        """Open the poller."""
+        self._selector = selectors.DefaultSelector()
+        self.backend = type(self._selector).__name__
+        self.peer_addr = ""
+        self.peer_port = ""
+        self._handlers: dict[int, object] = {}
+        self._listeners: dict[int, socket.socket] = {}  # lent descriptors: detached, never closed
+        self._batch: list[tuple[int, object, int]] = []
+
+    # Polling.
+
+    def register(self, fd: int, handler: object, events: int) -> None:
+        """Report `events`, READ or WRITE or both, of `fd` from now on, with `handler`."""
+        self._handlers[fd] = handler
+        self._selector.register(fd, events, handler)
+
+    def register_listener(self, fd: int, handler: object) -> None:
+        """Report connections waiting at `fd`; of several processes that share it, wake few."""
+        self._listeners[fd] = socket.socket(fileno=fd)
+        self.register(fd, handler, READ)
+
+    def modify(self, fd: int, events: int) -> None:
+        """Report other `events` of `fd`; 0 for none."""
+        if events == 0:
+            if fd in self._selector.get_map():
+                self._selector.unregister(fd)
+        elif fd in self._selector.get_map():
+            self._selector.modify(fd, events, self._handlers[fd])
+        else:
+            self._selector.register(fd, events, self._handlers[fd])
+
+    def unregister(self, fd: int) -> None:
+        """Report nothing more of `fd`, nor what is left of it in the current batch."""
+        del self._handlers[fd]
+        if fd in self._selector.get_map():
+            self._selector.unregister(fd)
+        listener = self._listeners.pop(fd, None)
+        if listener is not None:
+            listener.detach()
+
+    def wait(self, timeout: float) -> int:
+        """Wait for events for `timeout` seconds, for ever if negative; return their number."""
+        ready = self._selector.select(None if timeout < 0 else timeout)
+        self._batch = [(key.fd, key.data, events) for key, events in ready]
+        return len(self._batch)
+
+    def handler(self, index: int) -> object | None:
+        """Return the handler of an event of the batch; None if it was unregistered meanwhile."""
+        fd, handler, _ = self._batch[index]
+        return handler if self._handlers.get(fd) is handler else None
+
+    def events(self, index: int) -> int:
+        """Return what is reported by an event of the batch: READ, WRITE, HANGUP."""
+        return self._batch[index][2]
+
+    # Sockets.
+
+    def accept(self, listener_fd: int) -> int:
+        """Return the descriptor of a new connection, -1 if none is waiting; sets peer_addr and peer_port."""
+        try:
+            connection, address = self._listeners[listener_fd].accept()
+        except OSError as error:
+            if error.errno in NOBODY:
+                return -1
+            raise
+        connection.setblocking(False)
+        if connection.family in (socket.AF_INET, socket.AF_INET6):
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.peer_addr, self.peer_port = address[0].partition("%")[0], str(address[1])
+        else:
+            self.peer_addr = self.peer_port = ""
+        return connection.detach()
+
+    def recv(self, fd: int) -> bytes | None:
+        """Return bytes that have come, b"" at the end of the stream, None if there are none yet."""
+        try:
+            return os.read(fd, _RECEIVED_AT_ONCE)
+        except BlockingIOError:
+            return None
+
+    def send(self, fd: int, data: bytes, offset: int = 0) -> int:
+        """Send `data` from `offset` on; return how much was taken, 0 if the socket is full."""
+        try:
+            return os.write(fd, memoryview(data)[offset:] if offset else data)
+        except BlockingIOError:
+            return 0
+
+    def sendv(self, fd: int, parts: list[bytes], offset: int = 0) -> int:
+        """Send several pieces as one, the first from `offset` on; return how much was taken, as `send`."""
+        pieces: list[bytes | memoryview] = list(parts[:_GATHERED])
+        if offset:
+            pieces[0] = memoryview(parts[0])[offset:]
+        try:
+            return os.writev(fd, pieces)
+        except BlockingIOError:
+            return 0
+
+    def sendfile(self, fd: int, file_fd: int, offset: int, count: int) -> int:
+        """Send a piece of a file; return how much was taken, 0 if the socket is full, -1 if the file ends."""
+        try:
+            return os.sendfile(fd, file_fd, offset, count) or -1
+        except BlockingIOError:
+            return 0
+
+    def shutdown_write(self, fd: int) -> None:
+        """Tell the peer that nothing more comes."""
+        borrowed = socket.socket(fileno=fd)
+        try:
+            borrowed.shutdown(socket.SHUT_WR)
+        except OSError:  # it has gone already
+            pass
+        finally:
+            borrowed.detach()
+
+    def close_fd(self, fd: int) -> None:
+        """Close a connection's descriptor."""
+        os.close(fd)
+
+    def monotonic(self) -> float:
+        """Return the monotonic clock, in seconds."""
+        return time.monotonic()
+
+    def close(self) -> None:
+        """Close the poller, and nothing else."""
+        for fd in list(self._handlers):
+            self.unregister(fd)
+        self._selector.close()

@@ -1,0 +1,521 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""Request heads: bytes to environ, on httptools. `_parser_py.py` documents the interface.
+
+Two readers. The scanner takes a head that lies whole in the buffer and is plainly well-formed: a token
+method, an origin-form target, HTTP/1.0 or 1.1, known or unknown fields without anything odd, at most a
+Content-Length. It never rejects; what it does not take, it declines. httptools (llhttp) then reads the same
+bytes, and `policy.build` makes of them what is served, or refuses. Two invariants, held by differential
+tests: what the scanner takes, httptools accepts; and `policy.build` would have made the same of it.
+
+One Parser belongs to one loop; its memo is not shared between threads that run side by side (hence not
+declared freethreading_compatible).
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.dict cimport PyDict_Copy, PyDict_SetItem, PyDict_Size
+from cpython.mem cimport PyMem_Calloc, PyMem_Free
+from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
+from cpython.unicode cimport PyUnicode_DecodeLatin1
+from libc.string cimport memchr, memcmp, memcpy
+
+import sys
+
+import httptools
+
+from . import http11, policy
+from .errors import HTTPError
+
+cdef extern from "Python.h":
+    PyObject *PyDict_SetDefault(object mapping, object key, object default) except NULL
+
+cdef enum:
+    # What a field means to the scanner.
+    PLAIN, HOST, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, SECRET, DECLINED
+    # What a memo says of a Connection line.
+    CLOSES, KEEPS
+
+    MAX_NAME = 64
+    MAX_MEMO_LINE = 256
+    MEMOS = 512
+    NAMES = 512
+    MAX_METHOD = 32
+
+cdef struct Name:
+    uint8_t name[MAX_NAME]   # lower-cased
+    Py_ssize_t size          # 0 = the entry is free
+    void *key                # str; one reference is held for the life of the process
+    int meaning
+
+cdef Name names[NAMES]
+cdef uint8_t lower_token[256]   # lower-cased where it is a token character and no underscore, else 0
+cdef uint8_t environ_char[256]  # of a lower-cased name's character, in its environ key
+cdef uint8_t plain_host[256]
+cdef uint8_t hex_value[256]     # 16 where it is no hexadecimal digit
+
+cdef dict methods = {name.encode(): sys.intern(name) for name in
+                     ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE")}
+
+cdef str REQUEST_METHOD = sys.intern("REQUEST_METHOD")
+cdef str PATH_INFO = sys.intern("PATH_INFO")
+cdef str QUERY_STRING = sys.intern("QUERY_STRING")
+cdef str RAW_URI = sys.intern("RAW_URI")
+cdef str SCRIPT_NAME = sys.intern("SCRIPT_NAME")
+cdef str SERVER_PROTOCOL = sys.intern("SERVER_PROTOCOL")
+cdef str REMOTE_ADDR = sys.intern("REMOTE_ADDR")
+cdef str REMOTE_PORT = sys.intern("REMOTE_PORT")
+cdef str GET = sys.intern("GET")
+cdef str HTTP_10 = sys.intern("HTTP/1.0")
+cdef str HTTP_11 = sys.intern("HTTP/1.1")
+cdef str NOTHING = ""
+
+
+cdef inline uint64_t hash_of(const uint8_t *data, Py_ssize_t size) noexcept nogil:
+    # Multiply and fold, eight bytes at a time; the last step may overlap the one before.
+    # Invariant: data[0:size] is readable. What it finds is compared byte by byte, so quality only costs time.
+    cdef uint64_t word
+    cdef uint64_t state = 0x9E3779B97F4A7C15ULL ^ <uint64_t>size
+    cdef Py_ssize_t i = 0
+    while i + 8 <= size:
+        memcpy(&word, data + i, 8)
+        state = (state ^ word) * 0xD6E8FEB86659FD93ULL
+        state ^= state >> 32
+        i += 8
+    if i < size:
+        word = 0
+        if size >= 8:
+            memcpy(&word, data + size - 8, 8)
+        else:
+            while i < size:
+                word = word << 8 | data[i]
+                i += 1
+        state = (state ^ word) * 0xD6E8FEB86659FD93ULL
+        state ^= state >> 32
+    return state | 1  # never 0, which marks a free entry
+
+
+cdef Name *find_name(const uint8_t *lowered, Py_ssize_t size) noexcept nogil:
+    # Invariant: the table is never full, so the search ends; size <= MAX_NAME.
+    cdef Py_ssize_t slot = hash_of(lowered, size) >> 16 & (NAMES - 1)
+    while names[slot].size != 0:
+        if names[slot].size == size and memcmp(names[slot].name, lowered, size) == 0:
+            break
+        slot = (slot + 1) & (NAMES - 1)
+    return &names[slot]
+
+
+def _fill_tables():
+    cdef Name *name
+    meanings = {
+        "host": HOST, "connection": CONNECTION, "content-length": CONTENT_LENGTH,
+        "content-type": CONTENT_TYPE, "cookie": COOKIE,
+        # Framing, or policy, that is left to the other reader.
+        "transfer-encoding": DECLINED, "expect": DECLINED, "upgrade": DECLINED, "proxy": DECLINED,
+    }
+    keys = {"content-length": "CONTENT_LENGTH", "content-type": "CONTENT_TYPE"}
+    fields = {*http11.COMMON_FIELDS, *http11.SECRET_FIELDS, *meanings}
+    if len(fields) * 2 > NAMES:
+        raise AssertionError("table of field names is too small")
+    for field in sorted(fields):
+        raw = field.encode()
+        name = find_name(raw, len(raw))
+        memcpy(name.name, PyBytes_AS_STRING(raw), len(raw))
+        name.size = len(raw)
+        key = sys.intern(keys.get(field) or policy.environ_key(raw))
+        Py_INCREF(key)
+        name.key = <void *>key
+        name.meaning = meanings.get(field, SECRET if field in http11.SECRET_FIELDS else PLAIN)
+    for char in http11.TOKEN_CHARS:
+        if char != ord("_"):
+            lower_token[char] = bytes([char]).lower()[0]
+    for char in range(256):
+        environ_char[char] = ord("_") if char == ord("-") else bytes([char]).upper()[0]
+        plain_host[char] = chr(char).isalnum() and char < 128 or char in b".-_"
+        hex_value[char] = int(chr(char), 16) if char < 128 and chr(char) in "0123456789abcdefABCDEF" else 16
+
+
+_fill_tables()
+
+
+cdef inline bint has_control(const uint8_t *data, Py_ssize_t size) noexcept nogil:
+    # RFC 9110 §5.5: a field value holds no control characters but HTAB. Branch-free: it vectorizes.
+    # Invariant: data[0:size] is readable.
+    cdef uint8_t bad = 0
+    cdef Py_ssize_t i
+    for i in range(size):
+        bad |= ((data[i] < 32) & (data[i] != 9)) | (data[i] == 127)
+    return bad
+
+
+cdef inline bint is_target(const uint8_t *data, Py_ssize_t size) noexcept nogil:
+    # RFC 9112 §3.2: visible ASCII, no fragment. Invariant: as above.
+    cdef uint8_t bad = 0
+    cdef Py_ssize_t i
+    for i in range(size):
+        bad |= (data[i] < 0x21) | (data[i] > 0x7E) | (data[i] == 0x23)
+    return not bad
+
+
+cdef inline bint is_plain_host(const uint8_t *data, Py_ssize_t size) noexcept nogil:
+    # A name or an IPv4 address, and perhaps a port: the forms that are met. Invariant: as above.
+    cdef Py_ssize_t i = 0
+    while i < size and plain_host[data[i]]:
+        i += 1
+    if i == 0:
+        return False
+    if i < size and data[i] == 0x3A:
+        i += 1
+        while i < size and 0x30 <= data[i] <= 0x39:
+            i += 1
+    return i == size
+
+
+cdef inline bint equals_lowered(const uint8_t *data, const char *word, Py_ssize_t size) noexcept nogil:
+    # Invariant: both have `size` bytes.
+    cdef Py_ssize_t i
+    for i in range(size):
+        if lower_token[data[i]] != <uint8_t>word[i]:
+            return False
+    return True
+
+
+cdef str text(const uint8_t *data, Py_ssize_t size):
+    return <str>PyUnicode_DecodeLatin1(<const char *>data, size, NULL)
+
+
+cdef str environ_key(const uint8_t *lowered, Py_ssize_t size):
+    # Invariant: size <= MAX_NAME.
+    cdef uint8_t key[MAX_NAME + 5]
+    cdef Py_ssize_t i
+    memcpy(key, b"HTTP_", 5)
+    for i in range(size):
+        key[5 + i] = environ_char[lowered[i]]
+    return text(key, size + 5)
+
+
+cdef inline long long number(const uint8_t *data, Py_ssize_t size) noexcept nogil:
+    # 1*DIGIT (RFC 9110 §8.6) as long as it surely fits; else -1. Invariant: data[0:size] is readable.
+    cdef long long result = 0
+    cdef Py_ssize_t i
+    if not 1 <= size <= 18:
+        return -1
+    for i in range(size):
+        if not 0x30 <= data[i] <= 0x39:
+            return -1
+        result = result * 10 + (data[i] - 0x30)
+    return result
+
+
+cdef str unquoted(const uint8_t *data, Py_ssize_t size):
+    """Return a path with its percent-encoding undone (RFC 3986 §2.1); what is none is left as it is."""
+    cdef bytes room = PyBytes_FromStringAndSize(NULL, size)
+    cdef uint8_t *out = <uint8_t *>PyBytes_AS_STRING(room)
+    cdef Py_ssize_t i = 0
+    cdef Py_ssize_t used = 0
+    # Invariant: used <= i, so that out, which has `size` bytes, is never left.
+    while i < size:
+        if data[i] == 0x25 and i + 2 < size and (hex_value[data[i + 1]] | hex_value[data[i + 2]]) < 16:
+            out[used] = hex_value[data[i + 1]] << 4 | hex_value[data[i + 2]]
+            i += 3
+        else:
+            out[used] = data[i]
+            i += 1
+        used += 1
+    return text(out, used)
+
+
+@cython.final
+cdef class _Fields:
+    """What httptools tells of one head."""
+
+    cdef bytes url
+    cdef list fields
+
+    def __init__(self):
+        self.url = b""
+        self.fields = []
+
+    def on_url(self, bytes url):
+        self.url += url
+
+    def on_header(self, bytes name, bytes value):
+        self.fields.append((name, value.strip(b" \t")))
+
+
+@cython.final
+cdef class Parser:
+    def __cinit__(self):
+        self.memos = <Memo *>PyMem_Calloc(MEMOS, sizeof(Memo))
+        if self.memos == NULL:
+            raise MemoryError
+
+    def __init__(self, limits):
+        self.limits = limits
+        self.max_line = limits.request_line or sys.maxsize
+        self.max_fields = limits.fields or sys.maxsize
+        self.max_field = limits.field_size or sys.maxsize
+        self.max_body = limits.body or http11.MAX_LENGTH
+
+    def __dealloc__(self):
+        cdef int i
+        if self.memos != NULL:
+            for i in range(MEMOS):
+                Py_XDECREF(<PyObject *>self.memos[i].line)
+                Py_XDECREF(<PyObject *>self.memos[i].key)
+                Py_XDECREF(<PyObject *>self.memos[i].value)
+            PyMem_Free(self.memos)
+
+    cpdef Py_ssize_t head_end(self, object buffer, Py_ssize_t searched) except -1:
+        return policy.frame(buffer, 0, searched, self.limits)[1]
+
+    cpdef Request parse(self, bytes data, Py_ssize_t start, dict base, str remote_addr, str remote_port):
+        cdef bint incomplete = False
+        cdef Request request
+        if not 0 <= start <= PyBytes_GET_SIZE(data):
+            raise ValueError(f"start {start} is outside of the data")
+        request = self.scan(data, start, base, &incomplete)
+        if request is not None:
+            PyDict_SetItem(request.environ, REMOTE_ADDR, remote_addr)
+            PyDict_SetItem(request.environ, REMOTE_PORT, remote_port)
+            return request
+        if incomplete:
+            return None
+        return self.read(data, start, base, remote_addr, remote_port)
+
+    cdef Request scan(self, bytes data, Py_ssize_t start, dict base, bint *incomplete):
+        """Return the Request of a plainly well-formed head; else None, saying whether it may become one."""
+        # Invariant: first <= at <= limit, and only data before limit is read.
+        cdef const uint8_t *first = <const uint8_t *>PyBytes_AS_STRING(data)
+        cdef const uint8_t *limit = first + PyBytes_GET_SIZE(data)
+        cdef const uint8_t *begin = first + start
+        cdef const uint8_t *at = begin
+        cdef const uint8_t *target
+        cdef const uint8_t *query
+        cdef const uint8_t *end
+        cdef Py_ssize_t size, path_size, fields
+        cdef int version
+        cdef bint has_host = False
+        cdef str method, path, uri, script_name
+        cdef dict environ
+        cdef Request request
+
+        incomplete[0] = False
+        # Request line (RFC 9112 §3).
+        while at < limit and lower_token[at[0]]:
+            at += 1
+        size = at - begin
+        if at == limit:
+            incomplete[0] = size < MAX_METHOD
+            return None
+        if size == 0 or size > MAX_METHOD or at[0] != 0x20:
+            return None
+        if size == 3 and memcmp(begin, b"GET", 3) == 0:
+            method = GET
+        else:
+            name = <bytes>begin[:size]
+            found = methods.get(name)
+            if found is None:
+                if name == b"CONNECT":
+                    return None
+                found = name.decode("ascii")
+            method = <str>found
+        target = at + 1
+        end = <const uint8_t *>memchr(target, 0x0A, limit - target)
+        if end == NULL:
+            incomplete[0] = limit - begin <= self.max_line
+            return None
+        # The shortest line is `/ HTTP/1.1`, and its CR.
+        if end - target < 11 or target[0] != 0x2F or memcmp(end - 10, b" HTTP/1.", 8) != 0 or end[-1] != 0x0D:
+            return None
+        if end - 1 - begin > self.max_line or end[-2] not in (0x30, 0x31):
+            return None
+        version = end[-2] - 0x30
+        size = end - 10 - target
+        if not is_target(target, size):
+            return None
+
+        environ = PyDict_Copy(base)
+        query = <const uint8_t *>memchr(target, 0x3F, size)
+        path_size = size if query == NULL else query - target
+        if memchr(target, 0x25, path_size) != NULL:
+            path = unquoted(target, path_size)
+            uri = text(target, size)
+        else:
+            path = text(target, path_size)
+            uri = path if query == NULL else text(target, size)
+        script_name = <str>base[SCRIPT_NAME]
+        if script_name:
+            if not (path + "/").startswith(script_name + "/"):
+                return None
+            path = path[len(script_name):]
+        PyDict_SetItem(environ, REQUEST_METHOD, method)
+        PyDict_SetItem(environ, PATH_INFO, path)
+        PyDict_SetItem(environ, RAW_URI, uri)
+        PyDict_SetItem(environ, QUERY_STRING, NOTHING if query == NULL else text(query + 1, size - path_size - 1))
+        PyDict_SetItem(environ, SERVER_PROTOCOL, HTTP_11 if version else HTTP_10)
+
+        request = Request.__new__(Request)
+        request.environ = environ
+        request.version = version
+        request.keep_alive = version
+        request.is_head = method == "HEAD"
+
+        # Fields (RFC 9112 §5).
+        at = end + 1
+        fields = 0
+        while True:
+            end = <const uint8_t *>memchr(at, 0x0D, limit - at)
+            if end == NULL or end + 1 == limit:
+                incomplete[0] = (limit if end == NULL else end) - at <= self.max_field
+                return None
+            if end[1] != 0x0A:
+                return None
+            size = end - at
+            if size == 0:
+                break
+            fields += 1
+            if fields > self.max_fields or size > self.max_field:
+                return None
+            if self.scan_field(environ, at, size, request, &has_host) == DECLINED:
+                return None
+            at = end + 2
+        if version and not has_host:
+            return None
+        request.head_end = end + 2 - first
+        return request
+
+    cdef int scan_field(self, dict environ, const uint8_t *line, Py_ssize_t size, Request request,
+                        bint *has_host) except -1:
+        """Take one field line into environ and request; return DECLINED if it is not plain."""
+        # Invariant: line[0:size] is readable, and size > 0; data[0:length] is its value, a part of it.
+        cdef uint8_t lowered[MAX_NAME]
+        cdef uint64_t hash = 0
+        cdef Memo *memo = NULL
+        cdef Name *name
+        cdef const uint8_t *data
+        cdef Py_ssize_t length, name_size, count
+        cdef object key, value
+        cdef int meaning
+
+        if size <= MAX_MEMO_LINE:
+            hash = hash_of(line, size)
+            memo = &self.memos[hash >> 20 & (MEMOS - 1)]
+        if (memo != NULL and memo.hash == hash and PyBytes_GET_SIZE(<object>memo.line) == size
+                and memcmp(PyBytes_AS_STRING(<object>memo.line), line, size) == 0):
+            key = <object>memo.key
+            value = <object>memo.value
+            meaning = memo.meaning
+        else:
+            name_size = 0
+            while name_size < size and name_size < MAX_NAME and lower_token[line[name_size]]:
+                lowered[name_size] = lower_token[line[name_size]]
+                name_size += 1
+            if name_size == 0 or name_size == size or line[name_size] != 0x3A:
+                return DECLINED
+            data = line + name_size + 1
+            length = size - name_size - 1
+            if has_control(data, length):
+                return DECLINED
+            while length > 0 and (data[0] == 0x20 or data[0] == 0x09):
+                data += 1
+                length -= 1
+            while length > 0 and (data[length - 1] == 0x20 or data[length - 1] == 0x09):
+                length -= 1
+
+            name = find_name(lowered, name_size)
+            if name.size != 0:
+                key = <object>name.key
+                meaning = name.meaning
+            else:
+                key = environ_key(lowered, name_size)
+                meaning = PLAIN
+            if meaning == HOST:
+                if not is_plain_host(data, length):
+                    return DECLINED
+            elif meaning == CONNECTION:
+                if length == 5 and equals_lowered(data, b"close", 5):
+                    meaning = CLOSES
+                elif length == 10 and equals_lowered(data, b"keep-alive", 10):
+                    meaning = KEEPS
+                else:
+                    return DECLINED
+            elif meaning == CONTENT_LENGTH:
+                request.content_length = number(data, length)
+                if not 0 <= request.content_length <= self.max_body:
+                    return DECLINED
+            elif meaning == DECLINED:
+                return DECLINED
+            value = text(data, length)
+            # Taken in at the second sight, so that values that never come again push nothing out. Secrets
+            # are not kept, and a Content-Length is read anew each time.
+            if memo != NULL and meaning not in (COOKIE, SECRET, CONTENT_LENGTH):
+                if memo.candidate == hash:
+                    self.remember(memo, hash, line, size, key, value, meaning)
+                memo.candidate = hash
+
+        if meaning == HOST:
+            has_host[0] = True
+        elif meaning == CLOSES:
+            request.keep_alive = False
+        elif meaning == KEEPS:
+            request.keep_alive = True
+        count = PyDict_Size(environ)
+        PyDict_SetDefault(environ, key, value)
+        if PyDict_Size(environ) == count:
+            # RFC 9110 §5.3: repeated fields make a list; cookies have a separator of their own.
+            if meaning not in (PLAIN, COOKIE, SECRET):
+                return DECLINED
+            environ[key] = f"{environ[key]}{'; ' if meaning == COOKIE else ', '}{value}"
+        return meaning
+
+    cdef object remember(self, Memo *memo, uint64_t hash, const uint8_t *line, Py_ssize_t size, object key,
+                         object value, int meaning):
+        # Invariant: an entry holds one reference to each of its objects. They are swapped before the old
+        # ones are let go, so that it is whole whatever runs then.
+        cdef object kept = <bytes>line[:size]
+        cdef void *old_line = memo.line
+        cdef void *old_key = memo.key
+        cdef void *old_value = memo.value
+        Py_INCREF(kept)
+        Py_INCREF(key)
+        Py_INCREF(value)
+        memo.line = <void *>kept
+        memo.key = <void *>key
+        memo.value = <void *>value
+        memo.meaning = meaning
+        memo.hash = hash
+        Py_XDECREF(<PyObject *>old_line)
+        Py_XDECREF(<PyObject *>old_key)
+        Py_XDECREF(<PyObject *>old_value)
+
+    cdef Request read(self, bytes data, Py_ssize_t start, dict base, str remote_addr, str remote_port):
+        """Parse what the scanner declined, by httptools and the shared policy."""
+        cdef _Fields found
+        begin, end = policy.frame(data, start, 0, self.limits)
+        if end == 0:
+            return None
+        head = data[begin:end]
+        line_end = head.find(b"\r\n")
+        match = http11.REQUEST_LINE.fullmatch(head, 0, line_end)
+        if match is None:
+            raise HTTPError(400, "malformed request line")
+        method, target, major, minor = match.groups()
+        found = _Fields()
+        refusal = None
+        try:
+            # llhttp knows some methods and two versions; any token may be a method (RFC 9110 §9.1), and a
+            # later 1.x is read as 1.1 (§2.5). It is fed exactly one head, since it cannot be paused after it.
+            line = b"GET %b HTTP/1.%b" % (target, b"0" if minor == b"0" else b"1")
+            httptools.HttpRequestParser(found).feed_data(line + head[line_end:])
+        except httptools.HttpParserUpgrade:
+            pass
+        except httptools.HttpParserError as error:
+            refusal = error
+        # Of what llhttp refuses, the strict reader tells the status; it accepts nothing that llhttp does not.
+        fields = found.fields if refusal is None else policy.read(head)[4]
+        request = policy.build(
+            method, target, (major, minor), fields, end, self.limits, base, (remote_addr, remote_port)
+        )
+        if refusal is not None:
+            raise HTTPError(400, f"refused by llhttp: {refusal}")
+        return request

@@ -1,0 +1,240 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""Response heads as bytes: the compiled form of `_serializer_py.py`, which documents the interface.
+
+One Serializer per loop: it keeps a scratch buffer and the results of its last `render`, so it is not
+shared between threads that run side by side (hence not declared freethreading_compatible).
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_Free, PyMem_Realloc
+from libc.stdint cimport uint8_t, uint32_t
+from libc.string cimport memcmp, memcpy
+
+from . import http11
+
+cdef extern from "Python.h":
+    enum: PyUnicode_1BYTE_KIND
+    int PyUnicode_KIND(object text)
+    void *PyUnicode_DATA(object text)
+    Py_ssize_t PyUnicode_GET_LENGTH(object text)
+
+cdef enum:
+    # What a field means to framing; the names come from http11.
+    PLAIN, HOP_BY_HOP, CONNECTION, CONTENT_LENGTH, DATE, SERVER
+    MAX_SPECIAL = 24
+    MAX_CACHED_STATUS_LINES = 128
+
+cdef struct Special:
+    uint8_t name[32]
+    Py_ssize_t length
+    int meaning
+
+cdef Special specials[MAX_SPECIAL]
+cdef int specials_count = 0
+cdef uint32_t special_lengths = 0        # bit n: some special name is n bytes long
+cdef uint8_t lower_token[256]            # lower-cased where it is a token character, else 0
+cdef list digits = [b"%d" % n for n in range(1024)]
+
+
+cdef int add_special(bytes name, int meaning) except -1:
+    global specials_count, special_lengths
+    if len(name) >= 32 or specials_count == MAX_SPECIAL:
+        raise AssertionError("table of special field names is too small")
+    memcpy(specials[specials_count].name, PyBytes_AS_STRING(name), len(name))
+    specials[specials_count].length = len(name)
+    specials[specials_count].meaning = meaning
+    specials_count += 1
+    special_lengths |= <uint32_t>1 << len(name)
+    return 0
+
+
+def _fill_tables():
+    for name in sorted(http11.HOP_BY_HOP):
+        add_special(name.encode(), CONNECTION if name == "connection" else HOP_BY_HOP)
+    add_special(b"content-length", CONTENT_LENGTH)
+    add_special(b"date", DATE)
+    add_special(b"server", SERVER)
+    for char in http11.TOKEN_CHARS:
+        lower_token[char] = bytes([char]).lower()[0]
+
+
+_fill_tables()
+
+
+cdef inline bint has_control(const uint8_t *data, Py_ssize_t size) noexcept nogil:
+    # RFC 9110 §5.5: a field value holds no control characters but HTAB. Branch-free: it vectorizes.
+    # Invariant: data[0:size] is readable.
+    cdef uint8_t bad = 0
+    cdef Py_ssize_t i
+    for i in range(size):
+        bad |= ((data[i] < 32) & (data[i] != 9)) | (data[i] == 127)
+    return bad
+
+
+@cython.final
+cdef class Serializer:
+    def __cinit__(self):
+        self.buffer = NULL
+        self.capacity = 0
+
+    def __init__(self, str server):
+        self.status_lines = {}
+        self.server = server.encode("latin-1")
+        self.stamp("Thu, 01 Jan 1970 00:00:00 GMT")
+        self.code = 0
+        self.length = -1
+        self.closes = False
+        self.stamps = 0
+
+    def __dealloc__(self):
+        PyMem_Free(self.buffer)
+
+    cpdef object stamp(self, str date):
+        date_line = b"Date: " + date.encode("ascii") + b"\r\n"
+        server_line = b"Server: " + self.server + b"\r\n"
+        self.stamp_lines = (date_line + server_line, server_line, date_line, b"")
+
+    cdef uint8_t *room(self, Py_ssize_t used, Py_ssize_t wanted) except NULL:
+        # Invariant: the pointer returned is valid until the next call of room().
+        cdef Py_ssize_t capacity
+        cdef void *buffer
+        if used + wanted > self.capacity:
+            capacity = max(self.capacity * 2, used + wanted, 2048)
+            buffer = PyMem_Realloc(self.buffer, capacity)
+            if buffer == NULL:
+                raise MemoryError
+            self.buffer = <uint8_t *>buffer
+            self.capacity = capacity
+        return self.buffer + used
+
+    cdef tuple status_line(self, status):
+        if not isinstance(status, str):
+            raise TypeError(f"status must be a str, not {type(status).__name__}")
+        line = http11.response_line(status)
+        entry = (line, int(status[:3]))
+        if len(self.status_lines) < MAX_CACHED_STATUS_LINES:
+            self.status_lines[status] = entry
+        return entry
+
+    cpdef bytes render(self, object status, object headers):
+        cdef tuple entry, field
+        cdef bytes line
+        cdef object name, value
+        cdef uint8_t *out
+        cdef const uint8_t *source
+        cdef Py_ssize_t used, name_size, value_size, i
+        cdef uint8_t char
+        cdef int meaning
+
+        found = self.status_lines.get(status) if type(status) is str else None
+        entry = <tuple>found if found is not None else self.status_line(status)
+        if not isinstance(headers, list):
+            raise TypeError(f"headers must be a list, not {type(headers).__name__}")
+        line = <bytes>entry[0]
+        self.code = entry[1]
+        self.length = -1
+        self.closes = False
+        self.stamps = 0
+
+        used = PyBytes_GET_SIZE(line)
+        memcpy(self.room(0, used), PyBytes_AS_STRING(line), used)
+        for item in <list>headers:
+            if not isinstance(item, tuple) or len(<tuple>item) != 2:
+                raise TypeError(f"a header must be a tuple of two str: {item!r}")
+            field = <tuple>item
+            name = field[0]
+            value = field[1]
+            if not isinstance(name, str) or not isinstance(value, str):
+                raise TypeError(f"a header must be a tuple of two str: {item!r}")
+            if PyUnicode_KIND(name) != PyUnicode_1BYTE_KIND or PyUnicode_KIND(value) != PyUnicode_1BYTE_KIND:
+                raise ValueError(f"header {name!r} has characters beyond latin-1: {value!r}")
+            name_size = PyUnicode_GET_LENGTH(name)
+            value_size = PyUnicode_GET_LENGTH(value)
+            if name_size == 0:
+                raise ValueError(f"header with an empty name: {item!r}")
+            out = self.room(used, name_size + value_size + 4)
+            # Invariant: a str of 1-byte kind has name_size (value_size) readable bytes; out has room.
+            source = <const uint8_t *>PyUnicode_DATA(name)
+            for i in range(name_size):
+                if lower_token[source[i]] == 0:
+                    raise ValueError(f"header name is not a token (RFC 9110 §5.1): {name!r}")
+            memcpy(out, source, name_size)
+            meaning = PLAIN
+            if name_size < 32 and special_lengths >> name_size & 1:
+                meaning = self.meaning(source, name_size)
+            out[name_size] = b":"
+            out[name_size + 1] = b" "
+            source = <const uint8_t *>PyUnicode_DATA(value)
+            if has_control(source, value_size):
+                raise ValueError(f"control character in header {name!r}: {value!r}")
+            memcpy(out + name_size + 2, source, value_size)
+            out[name_size + 2 + value_size] = b"\r"
+            out[name_size + 3 + value_size] = b"\n"
+            if meaning != PLAIN and self.drops(meaning, value):
+                continue
+            used += name_size + value_size + 4
+        return PyBytes_FromStringAndSize(<char *>self.buffer, used)
+
+    cdef int meaning(self, const uint8_t *name, Py_ssize_t size) noexcept:
+        # Invariant: name[0:size] is readable and size < 32.
+        cdef uint8_t lowered[32]
+        cdef Py_ssize_t i
+        for i in range(size):
+            lowered[i] = lower_token[name[i]]
+        for i in range(specials_count):
+            if specials[i].length == size and memcmp(specials[i].name, lowered, size) == 0:
+                return specials[i].meaning
+        return PLAIN
+
+    cdef bint drops(self, int meaning, str value) except -1:
+        if meaning == DATE:
+            self.stamps |= 1
+        elif meaning == SERVER:
+            self.stamps |= 2
+        elif meaning == CONTENT_LENGTH:
+            self.length = http11.response_length(value, self.length)
+            return self.code < 200 or self.code == 204  # RFC 9110 §8.6: MUST NOT be sent
+        else:
+            if meaning == CONNECTION and "close" in value.lower():
+                self.closes = True
+            return True
+        return False
+
+    cpdef bytes assemble(self, bytes block, int stamps, long long framing, bytes connection, bytes body):
+        cdef bytes stamp = <bytes>self.stamp_lines[stamps]
+        cdef bytes number = None
+        cdef Py_ssize_t size, part
+        cdef bytes result
+        cdef char *out
+        size = PyBytes_GET_SIZE(block) + PyBytes_GET_SIZE(stamp) + PyBytes_GET_SIZE(connection)
+        size += PyBytes_GET_SIZE(body) + 2
+        if framing >= 0:
+            number = <bytes>digits[framing] if framing < 1024 else b"%d" % framing
+            size += PyBytes_GET_SIZE(number) + 18
+        elif framing == -2:
+            size += 28
+        result = PyBytes_FromStringAndSize(NULL, size)
+        # Invariant: the copies below add up to size, as computed above.
+        out = PyBytes_AS_STRING(result)
+        part = PyBytes_GET_SIZE(block)
+        memcpy(out, PyBytes_AS_STRING(block), part)
+        out += part
+        if framing >= 0:
+            memcpy(out, b"Content-Length: ", 16)
+            part = PyBytes_GET_SIZE(number)
+            memcpy(out + 16, PyBytes_AS_STRING(number), part)
+            memcpy(out + 16 + part, b"\r\n", 2)
+            out += part + 18
+        elif framing == -2:
+            memcpy(out, b"Transfer-Encoding: chunked\r\n", 28)
+            out += 28
+        part = PyBytes_GET_SIZE(connection)
+        memcpy(out, PyBytes_AS_STRING(connection), part)
+        out += part
+        part = PyBytes_GET_SIZE(stamp)
+        memcpy(out, PyBytes_AS_STRING(stamp), part)
+        out += part
+        memcpy(out, b"\r\n", 2)
+        memcpy(out + 2, PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body))
+        return result

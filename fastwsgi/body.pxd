@@ -1,0 +1,15 @@
+cimport cython
+
+
+@cython.final
+cdef class Body:
+    cdef readonly long long size
+    cdef long long _limit, _spool_at
+    cdef list _parts
+    cdef object _file, _open_spool
+
+    cpdef object expect(self, long long nbytes)
+    cpdef object write(self, bytes data)
+    @cython.locals(parts=list)
+    cpdef object open(self)
+    cpdef object close(self)

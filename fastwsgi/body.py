@@ -1,0 +1,81 @@
+"""A request body on its way in: kept in memory while small, in a temporary file past a bound.
+
+It owns the bytes between the wire and `wsgi.input`. How to open a temporary file is told by the caller:
+this module knows no file system.
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+from .errors import HTTPError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Body"]
+
+
+class Body:
+    """The collector of one body."""
+
+    __slots__ = ("_file", "_limit", "_open_spool", "_parts", "_spool_at", "size")
+
+    def __init__(self, limit: int, spool_at: int, open_spool: Callable[[], Any]) -> None:
+        """Start empty.
+
+        `limit` is the most bytes it may have, 0 for no limit; past `spool_at` bytes they go to the file
+        that `open_spool` returns.
+        """
+        self.size = 0
+        self._limit = limit
+        self._spool_at = spool_at
+        self._open_spool = open_spool
+        self._parts: list[bytes] | None = []
+        self._file: Any = None
+
+    def expect(self, nbytes: int) -> None:
+        """Raise HTTPError 413 if `nbytes` more would be too many."""
+        if self._limit and self.size + nbytes > self._limit:
+            raise HTTPError(413, f"request body over limit_request_body ({self._limit})")
+
+    def write(self, data: bytes) -> None:
+        """Append `data`. Raises HTTPError 413 past the limit, 503 when the file cannot be written."""
+        self.expect(len(data))
+        self.size += len(data)
+        if self._parts is not None:
+            self._parts.append(data)
+            if self.size <= self._spool_at:
+                return
+        try:
+            if self._parts is not None:
+                self._file = self._open_spool()
+                self._file.writelines(self._parts)
+                self._parts = None
+            else:
+                self._file.write(data)
+        except OSError as error:
+            raise HTTPError(503, f"cannot spool the request body: {error}") from error
+
+    def open(self) -> Any:
+        """Return what was collected as a binary file at its beginning, for `wsgi.input`."""
+        if self._parts is not None:
+            parts, self._parts = self._parts, None
+            # BytesIO shares the memory of a bytes object until somebody writes.
+            return BytesIO(parts[0] if len(parts) == 1 else b"".join(parts))
+        try:
+            self._file.seek(0)
+        except OSError as error:
+            raise HTTPError(503, f"cannot spool the request body: {error}") from error
+        return self._file
+
+    def close(self) -> None:
+        """Let go of the temporary file, if there is one; it has no name, so nothing remains."""
+        self._parts = None
+        if self._file is not None:
+            try:
+                self._file.close()
+            except OSError:  # a full disk, met again at the last flush
+                pass
+            self._file = None

@@ -1,0 +1,34 @@
+cimport cython
+
+from ._io cimport IO as CIO
+from .connection cimport Connection
+from .deadlines cimport Timed
+from .endpoint cimport Endpoint
+from .response cimport Response
+
+cdef int _UNREGISTERED, DRAINED, FULL, GONE
+cdef double NEVER
+
+
+@cython.final
+cdef class Channel(Timed):
+    cdef readonly int fd
+    cdef readonly Endpoint endpoint
+    cdef readonly Connection connection
+    cdef readonly int interest
+    cdef public Response response
+    cdef public double started
+    cdef public long long discards
+    cdef public bint broken
+    cdef CIO _io
+    cdef Py_ssize_t _offset
+
+    cpdef object wait_for(self, int events)
+    @cython.locals(out=list, parts=list, sent=Py_ssize_t)
+    cpdef bint is_registered(self)
+    cpdef int send(self) except -1
+    cpdef object close(self)
+    @cython.locals(offset=Py_ssize_t, done=Py_ssize_t)
+    cdef object _forget(self, list out, Py_ssize_t sent)
+    @cython.locals(sent=Py_ssize_t)
+    cdef Py_ssize_t _send_region(self, list out, region) except -2

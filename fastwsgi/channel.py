@@ -1,0 +1,137 @@
+"""A connection's descriptor: what of `out` the socket has taken, and which events it waits for.
+
+It owns the descriptor; the loop decides when to send and when to close.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Any
+
+from .deadlines import Timed
+from .states import DRAINED, FULL, GONE, NEVER
+
+if TYPE_CHECKING:
+    from ._io_py import IO
+    from .connection import Connection
+    from .endpoint import Endpoint
+    from .response import Response
+
+__all__ = ["Channel"]
+
+_UNREGISTERED = -1
+
+_GATHERED = 64  # pieces in one gathering write
+_READ_INSTEAD = 65536  # bytes at a time where sendfile(2) does not serve
+_NO_SENDFILE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
+
+
+class Channel(Timed):
+    """A connection and its descriptor."""
+
+    __slots__ = (
+        "_io",
+        "_offset",
+        "broken",
+        "connection",
+        "discards",
+        "endpoint",
+        "fd",
+        "interest",
+        "response",
+        "started",
+    )
+
+    def __init__(self, io: IO, fd: int, endpoint: Endpoint, connection: Connection) -> None:
+        """Take over `fd`, which is not yet registered with `io`."""
+        self.deadline = NEVER
+        self.tick = 0
+        self.fd = fd  # -1 once closed
+        self.endpoint = endpoint
+        self.connection = connection
+        self.interest = _UNREGISTERED
+        self.response: Response | None = None  # in the making
+        self.started = 0.0  # when its request was whole, monotonic
+        self.discards = 0  # bytes that may still be read and thrown away; 0 = not lingering
+        self.broken = False  # the client went while the app was running
+        self._io = io
+        self._offset = 0  # bytes already sent of the first piece of `out`
+
+    def wait_for(self, events: int) -> None:
+        """Ask for `events`, READ or WRITE, from now on."""
+        if self.interest == events:
+            return
+        if self.interest == _UNREGISTERED:
+            self._io.register(self.fd, self, events)
+        else:
+            self._io.modify(self.fd, events)
+        self.interest = events
+
+    def is_registered(self) -> bool:
+        """Return whether any events were asked for yet."""
+        return self.interest != _UNREGISTERED
+
+    def send(self) -> int:
+        """Send `out`; return DRAINED, FULL if the socket takes no more now, GONE if the client has gone."""
+        if self.broken:
+            return GONE
+        out = self.connection.out
+        try:
+            while out:
+                first = out[0]
+                if type(first) is not bytes:
+                    sent = self._send_region(out, first)
+                elif len(out) == 1:
+                    sent = self._io.send(self.fd, first, self._offset)
+                    if sent + self._offset == len(first):
+                        self._offset = 0
+                        out.clear()
+                        return DRAINED
+                    self._offset += sent
+                else:
+                    parts = out[:_GATHERED]
+                    if type(parts[-1]) is not bytes:
+                        parts = [part for part in parts if type(part) is bytes]
+                    sent = self._io.sendv(self.fd, parts, self._offset)
+                    self._forget(out, sent)
+                if sent == 0:
+                    return FULL
+        except OSError:
+            return GONE
+        return DRAINED
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        if self.interest != _UNREGISTERED:
+            self._io.unregister(self.fd)
+        self._io.close_fd(self.fd)
+        self.fd = -1
+
+    def _forget(self, out: list[Any], sent: int) -> None:
+        """Drop the pieces of `out` that `sent` more bytes complete."""
+        offset = self._offset + sent
+        done = 0
+        for piece in out:
+            if type(piece) is not bytes or len(piece) > offset:
+                break
+            offset -= len(piece)
+            done += 1
+        self._offset = offset
+        del out[:done]
+
+    def _send_region(self, out: list[Any], region: Any) -> int:
+        try:
+            sent = self._io.sendfile(self.fd, region.fd, region.offset, region.count)
+        except OSError as error:
+            if error.errno not in _NO_SENDFILE:
+                raise
+            data = region.read(_READ_INSTEAD)
+            sent = len(data) or -1
+            out.insert(0, data)
+        if sent < 0:
+            # The file has become shorter since its length was promised.
+            raise BrokenPipeError(errno.EPIPE, "file ended early")
+        region.advance(sent)
+        if region.count == 0:
+            out.remove(region)
+        return sent

@@ -1,0 +1,131 @@
+"""The chunked transfer coding of request bodies (RFC 9112 §7.1), decoded as strictly as it is written.
+
+A sans-IO decoder: bytes in, pieces of the body out into a Body. It knows where the message ends, which
+a front end and we must never see differently: anything that another reader could take otherwise is a
+400. Trailer fields are checked like header fields, counted against the same limits, and dropped.
+
+  state    | what ends it                    | next
+  SIZE     | a line `hex [;extensions] CRLF` | DATA, or TRAILER after size 0
+  DATA     | that many bytes                 | DATA_END
+  DATA_END | CRLF                            | SIZE
+  TRAILER  | an empty line                   | DONE
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from . import http11
+from .errors import HTTPError
+
+if TYPE_CHECKING:
+    from .body import Body
+
+__all__ = ["ChunkedDecoder"]
+
+SIZE, DATA, DATA_END, TRAILER, DONE = range(5)
+
+_MAX_SIZE = 2**63 - 1
+_MAX_SIZE_LINE = 4096
+_MAX_EXTENSIONS = 4096  # bytes in one body; nobody uses them, and unbounded they are free work (CVE-2023-39326)
+_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,64})(;[^\x00-\x08\x0a-\x1f\x7f]*)?")
+
+
+class ChunkedDecoder:
+    """The decoder of one message."""
+
+    __slots__ = ("_extensions", "_fields", "_line", "_max_field_size", "_max_fields", "_remaining", "_state")
+
+    def __init__(self, max_fields: int, max_field_size: int) -> None:
+        """Start before the first chunk; the limits, 0 for none, are those of the trailer section."""
+        self._max_fields = max_fields
+        self._max_field_size = max_field_size
+        self._state = SIZE
+        self._remaining = 0
+        self._line = b""  # the beginning of a line that is not yet whole
+        self._extensions = 0
+        self._fields = 0
+
+    @property
+    def done(self) -> bool:
+        """Whether the message has ended."""
+        return self._state == DONE
+
+    def decode(self, data: bytes, start: int, body: Body) -> int:
+        """Decode `data[start:]` into `body`; return the offset of the first byte after what was used.
+
+        That is less than len(data) only when the message has ended. Raises HTTPError.
+        """
+        position = start
+        end = len(data)
+        while position < end and self._state != DONE:
+            if self._state == DATA:
+                taken = min(self._remaining, end - position)
+                body.write(data[position : position + taken])
+                position += taken
+                self._remaining -= taken
+                if self._remaining == 0:
+                    self._state = DATA_END
+                continue
+            newline = data.find(b"\n", position)
+            if newline < 0:
+                self._line += data[position:]
+                self._check_partial()
+                return end
+            line = self._line + data[position : newline + 1]
+            self._line = b""
+            position = newline + 1
+            if not line.endswith(b"\r\n"):
+                raise HTTPError(400, "bare LF in chunked body")  # RFC 9112 §2.2: only CRLF is safe here
+            self._on_line(line[:-2], body)
+        return position
+
+    def _check_partial(self) -> None:
+        if self._state == DATA_END:
+            if self._line != b"\r":
+                raise HTTPError(400, "chunk is longer than its size")
+        elif self._state == SIZE:
+            if len(self._line) > _MAX_SIZE_LINE:
+                raise HTTPError(400, "chunk size line too long")
+        elif self._max_field_size and len(self._line) > self._max_field_size + 2:
+            raise HTTPError(431, "trailer field too long")
+
+    def _on_line(self, line: bytes, body: Body) -> None:
+        if self._state == SIZE:
+            self._on_size(line, body)
+        elif self._state == DATA_END:
+            if line:
+                raise HTTPError(400, "chunk is longer than its size")
+            self._state = SIZE
+        elif not line:
+            self._state = DONE
+        else:
+            self._on_trailer(line)
+
+    def _on_size(self, line: bytes, body: Body) -> None:
+        match = _SIZE_LINE.fullmatch(line)
+        if match is None or len(line) > _MAX_SIZE_LINE:
+            raise HTTPError(400, "malformed chunk size line")
+        digits = match.group(1)
+        self._extensions += len(line) - len(digits)
+        if self._extensions > _MAX_EXTENSIONS:
+            raise HTTPError(400, "too many chunk extensions")
+        size = int(digits, 16)
+        if size > _MAX_SIZE:
+            raise HTTPError(400, "chunk size too large")
+        if size == 0:
+            self._state = TRAILER
+            return
+        body.expect(size)
+        self._remaining = size
+        self._state = DATA
+
+    def _on_trailer(self, line: bytes) -> None:
+        self._fields += 1
+        if self._max_fields and self._fields > self._max_fields:
+            raise HTTPError(431, "too many trailer fields")
+        if self._max_field_size and len(line) > self._max_field_size:
+            raise HTTPError(431, "trailer field too long")
+        if not http11.FIELD_LINE.fullmatch(line):
+            raise HTTPError(400, "malformed trailer field")

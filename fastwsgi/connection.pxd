@@ -1,0 +1,48 @@
+cimport cython
+
+from .body cimport Body
+from .chunked cimport ChunkedDecoder
+from .endpoint cimport Endpoint
+from .request cimport Request
+
+cdef int IDLE, HEAD, BODY, BUSY, CLOSING
+cdef Py_ssize_t _READ_AHEAD
+cdef double NEVER
+
+
+@cython.final
+cdef class Connection:
+    cdef readonly int state
+    cdef readonly list out
+    cdef public double deadline
+    cdef readonly object error
+    cdef readonly bint ended, unread
+    cdef readonly long long served
+    cdef Endpoint _endpoint
+    cdef str _remote_addr, _remote_port
+    cdef object _buffer
+    cdef Py_ssize_t _offset, _searched
+    cdef Request _request
+    cdef Body _body
+    cdef ChunkedDecoder _decoder
+    cdef long long _to_come
+
+    cpdef bint wants_more(self) except -1
+    cpdef bint ahead(self)
+    cpdef Request receive(self, bytes data, double now)
+    @cython.locals(request=Request, start=Py_ssize_t, keepalive=double)
+    cpdef Request next_request(self, double now)
+    cpdef object end_of_stream(self)
+    cpdef object time_out(self)
+    cpdef object close(self)
+    @cython.locals(endpoint=Endpoint, request=Request)
+    cdef Request _parse(self, bytes data, Py_ssize_t start, double now)
+    @cython.locals(endpoint=Endpoint, whole=bytes)
+    cdef Request _receive_head(self, bytes data, double now)
+    @cython.locals(endpoint=Endpoint, start=Py_ssize_t, length=cython.longlong, available=Py_ssize_t)
+    cdef Request _begin(self, Request request, bytes data, double now)
+    @cython.locals(body=Body, request=Request, environ=dict, position=cython.longlong, timeout=double)
+    cdef Request _receive_body(self, bytes data, Py_ssize_t start, double now)
+    cdef Request _hand_out(self, Request request, bytes data, Py_ssize_t end)
+    cdef object _release_body(self)
+    cdef object _refuse(self, error)

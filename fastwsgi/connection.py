@@ -1,0 +1,279 @@
+"""The HTTP/1 side of one connection, without a socket: bytes in, whole requests out (RFC 9112 §9).
+
+It owns the bytes read and not yet used, the framing of request bodies, and `out`, the pieces not yet
+sent. It never calls the app: the engine takes a request, has it answered into `out`, and then asks for
+the next one. After an error or a request that ends the connection nothing more is read as a request.
+
+  state   | bytes                                  | end of stream       | deadline passed
+  IDLE    | a whole head: BODY or BUSY; else HEAD  | CLOSING             | CLOSING, silently
+  HEAD    | the head is whole: BODY or BUSY        | CLOSING             | 408, CLOSING
+  BODY    | the body is whole: BUSY                | CLOSING             | 408, CLOSING
+  BUSY    | kept for later                         | close when answered | (the engine's own)
+  CLOSING | thrown away                            | -                   | -
+  any     | malformed or too large: 4xx/5xx, CLOSING
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+from .body import Body
+from .chunked import ChunkedDecoder
+from .errors import HTTPError
+from .response import error_page
+from .states import NEVER
+
+if TYPE_CHECKING:
+    from .endpoint import Endpoint
+    from .request import Request
+
+__all__ = ["Connection"]
+
+IDLE = 0
+HEAD = 1
+BODY = 2
+BUSY = 3
+CLOSING = 4
+
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+# Bytes that a client may send ahead of the response it waits for, before it is no longer read from.
+_READ_AHEAD = 65536
+
+
+class Connection:
+    """The state of one connection."""
+
+    __slots__ = (
+        "_body",
+        "_buffer",
+        "_decoder",
+        "_endpoint",
+        "_offset",
+        "_remote_addr",
+        "_remote_port",
+        "_request",
+        "_searched",
+        "_to_come",
+        "deadline",
+        "ended",
+        "error",
+        "out",
+        "served",
+        "state",
+        "unread",
+    )
+
+    def __init__(self, endpoint: Endpoint, remote_addr: str, remote_port: str, now: float) -> None:
+        """Start at the monotonic time `now`, before the first byte."""
+        self.state = IDLE
+        self.out: list[Any] = []  # bytes objects and FileRegions
+        self.deadline = now + endpoint.header_timeout if endpoint.header_timeout else NEVER
+        self.error: HTTPError | None = None  # what the client was refused for
+        self.ended = False  # the client has sent its last byte
+        self.unread = False  # CLOSING with bytes not used: a close at once could reset the answer
+        self.served = 0  # requests handed out
+        self._endpoint = endpoint
+        self._remote_addr = remote_addr
+        self._remote_port = remote_port
+        # Bytes read and not yet used: a bytearray while a head is incomplete, bytes from `_offset` on
+        # for requests that came ahead of their turn; None for nothing.
+        self._buffer: bytes | bytearray | None = None
+        self._offset = 0
+        self._searched = 0
+        self._request: Request | None = None  # the one whose body is on its way
+        self._body: Body | None = None
+        self._decoder: ChunkedDecoder | None = None
+        self._to_come = 0  # bytes of a body framed by Content-Length
+
+    @property
+    def closing(self) -> bool:
+        """Whether the connection is to be closed once `out` is sent."""
+        return self.state == CLOSING
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being answered."""
+        return self.state == BUSY
+
+    def wants_more(self) -> bool:
+        """Return whether the client should be read from now."""
+        if self.state == BUSY:
+            return not self.ended and (self._buffer is None or len(self._buffer) - self._offset < _READ_AHEAD)
+        return self.state != CLOSING
+
+    def ahead(self) -> bool:
+        """Return whether bytes of a next request have come ahead of its turn."""
+        return self._buffer is not None
+
+    def pending(self) -> int:
+        """Return how many bytes in memory are in `out`."""
+        return sum(len(piece) for piece in self.out if type(piece) is bytes)
+
+    def receive(self, data: bytes, now: float) -> Request | None:
+        """Take bytes that have come; return a request that is whole by now, if there is one.
+
+        Whatever is wrong with them is answered in `out`, and the connection is CLOSING.
+        """
+        if self.state == IDLE:
+            return self._parse(data, 0, now)
+        if self.state == BUSY:
+            self._buffer = data if self._buffer is None else bytes(self._buffer[self._offset :]) + data
+            self._offset = 0
+            return None
+        try:
+            if self.state == HEAD:
+                return self._receive_head(data, now)
+            if self.state == BODY:
+                return self._receive_body(data, 0, now)
+        except HTTPError as error:
+            self._refuse(error)
+        return None
+
+    def next_request(self, now: float) -> Request | None:
+        """Go on after a request has been answered; return the next if it has come ahead of its turn."""
+        self._release_body()
+        if self.state != BUSY:
+            return None
+        self.state = IDLE
+        keepalive = self._endpoint.keepalive
+        self.deadline = now + keepalive if keepalive else NEVER
+        request = None
+        data = self._buffer
+        if data is not None:
+            start = self._offset
+            self._buffer = None
+            self._offset = 0
+            request = self._parse(bytes(data), start, now)
+        if request is None and self.ended:
+            self.close()
+        return request
+
+    def end_of_stream(self) -> None:
+        """Note that the client sends nothing more; it may still wait for the answer to its request."""
+        self.ended = True
+        if self.state != BUSY:
+            self.close()
+
+    def time_out(self) -> None:
+        """Note that the deadline has passed."""
+        if self.state == HEAD or self.state == BODY:
+            self._refuse(HTTPError(408, "header_timeout" if self.state == HEAD else "body_timeout"))
+        else:
+            self.close()
+
+    def close(self) -> None:
+        """Take nothing more from the client; what is in `out` may still be sent."""
+        self.state = CLOSING
+        self.deadline = NEVER
+        self.unread = self._buffer is not None
+        self._release_body()
+        self._buffer = None
+        self._request = None
+
+    # Heads.
+
+    def _parse(self, data: bytes, start: int, now: float) -> Request | None:
+        endpoint = self._endpoint
+        try:
+            request = endpoint.parser.parse(
+                data, start, endpoint.base, self._remote_addr, self._remote_port
+            )
+            if request is None:
+                self._buffer = bytearray(data[start:]) if start else bytearray(data)
+                self._searched = 0
+                self.state = HEAD
+                self.deadline = now + endpoint.header_timeout if endpoint.header_timeout else NEVER
+                endpoint.parser.head_end(self._buffer, 0)  # refuses what no more bytes can mend
+                self._searched = len(self._buffer)
+                return None
+            return self._begin(request, data, now)
+        except HTTPError as error:
+            self._refuse(error)
+            return None
+
+    def _receive_head(self, data: bytes, now: float) -> Request | None:
+        buffer: Any = self._buffer
+        buffer += data
+        endpoint = self._endpoint
+        if endpoint.parser.head_end(buffer, self._searched) == 0:
+            self._searched = len(buffer)
+            return None
+        self._buffer = None
+        whole = bytes(buffer)
+        request = endpoint.parser.parse(whole, 0, endpoint.base, self._remote_addr, self._remote_port)
+        if request is None:
+            raise HTTPError(400, "head without end")
+        return self._begin(request, whole, now)
+
+    def _begin(self, request: Request, data: bytes, now: float) -> Request | None:
+        """Take what follows the head, which may be the body, a part of it, or requests to come."""
+        start = request.head_end
+        length = request.content_length
+        if length == 0:
+            return self._hand_out(request, data, start)
+        endpoint = self._endpoint
+        available = len(data) - start
+        if 0 < length <= available and length <= endpoint.spool_at:
+            request.environ["wsgi.input"] = BytesIO(data[start : start + length])
+            return self._hand_out(request, data, start + length)
+        limits = endpoint.limits
+        self._request = request
+        self._body = Body(limits.body, endpoint.spool_at, endpoint.open_spool)
+        self.state = BODY
+        if length < 0:
+            self._decoder = ChunkedDecoder(limits.fields, limits.field_size)
+        else:
+            self._body.expect(length)
+            self._to_come = length
+        if request.expect_continue and available == 0:
+            self.out.append(_CONTINUE)  # RFC 9110 §10.1.1: not once the body has begun to arrive
+        return self._receive_body(data, start, now)
+
+    # Bodies.
+
+    def _receive_body(self, data: bytes, start: int, now: float) -> Request | None:
+        body: Any = self._body
+        timeout = self._endpoint.body_timeout
+        self.deadline = now + timeout if timeout else NEVER
+        if self._decoder is not None:
+            position = self._decoder.decode(data, start, body)
+            if not self._decoder.done:
+                return None
+        else:
+            position = min(len(data), start + self._to_come)
+            if position > start:
+                body.write(data[start:position])
+                self._to_come -= position - start
+            if self._to_come > 0:
+                return None
+        request: Any = self._request
+        environ = request.environ
+        environ["wsgi.input"] = body.open()
+        if self._decoder is not None:
+            environ["CONTENT_LENGTH"] = str(body.size)
+            self._decoder = None
+        self._request = None
+        return self._hand_out(request, data, position)
+
+    def _hand_out(self, request: Request, data: bytes, end: int) -> Request:
+        if end < len(data):
+            self._buffer = data
+            self._offset = end
+        self.state = BUSY
+        self.deadline = NEVER
+        self.served += 1
+        return request
+
+    def _release_body(self) -> None:
+        if self._body is not None:
+            self._body.close()
+            self._body = None
+            self._decoder = None
+
+    def _refuse(self, error: HTTPError) -> None:
+        self.error = error
+        self.out.append(error_page(self._endpoint.serializer, error.status))
+        self.close()
+        self.unread = True

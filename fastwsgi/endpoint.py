@@ -1,0 +1,67 @@
+"""What all connections of one listener share: parser, serializer, first environ, limits and timeouts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ._parser_py import Parser
+    from ._serializer_py import Serializer
+    from .request import Limits
+
+__all__ = ["Endpoint"]
+
+
+class Endpoint:
+    """The unchanging part of a listener's connections; times are in seconds, 0 for no limit."""
+
+    __slots__ = (
+        "base",
+        "body_timeout",
+        "header_timeout",
+        "keepalive",
+        "limits",
+        "open_spool",
+        "parser",
+        "region_of",
+        "serializer",
+        "spool_at",
+        "transmit",
+        "write_timeout",
+    )
+
+    def __init__(  # noqa: PLR0913 - a record
+        self,
+        parser: Parser,
+        serializer: Serializer,
+        base: dict[str, Any],
+        limits: Limits,
+        *,
+        spool_at: int = 1024 * 1024,
+        open_spool: Callable[[], Any],
+        region_of: Callable[[Any], Any] | None = None,
+        header_timeout: float = 30.0,
+        body_timeout: float = 30.0,
+        write_timeout: float = 30.0,
+        keepalive: float = 2.0,
+    ) -> None:
+        """Gather the parts.
+
+        `open_spool` opens a temporary file for bodies of more than `spool_at` bytes; `region_of` tells the
+        region of a file that sendfile(2) could send, and is None where it may not be used. The engine sets
+        `transmit`, which sends what a connection has put out while its app still runs.
+        """
+        self.parser = parser
+        self.serializer = serializer
+        self.base = base
+        self.limits = limits
+        self.spool_at = spool_at
+        self.open_spool = open_spool
+        self.region_of = region_of
+        self.transmit: Callable[[Any], None] | None = None
+        self.header_timeout = header_timeout
+        self.body_timeout = body_timeout
+        self.write_timeout = write_timeout
+        self.keepalive = keepalive

@@ -1,0 +1,504 @@
+"""The event loop of one worker: it owns the descriptors, and calls the app inline.
+
+One way through: wait, read, `Connection.receive`, `Response.run`, send. What can be done at once is done
+at once; only what the socket does not take waits for the poller. It must not know HTTP.
+
+Interest in a descriptor is changed lazily: a connection is registered for READ once, and a request that
+is answered in one go costs no further call. WRITE is added when a send did not take all, READ is dropped
+when a client sends too far ahead.
+
+Answers of a batch. Waking a client costs more than answering it, so when several requests are ready the
+answers are held back until `_HELD` of them, or the batch, are done, or `_HELD_FOR` has passed. A held
+answer must not wait for a slow one: only while the app has been quick of late (`_pace`, the longest of
+its recent times, forgotten within some dozens of requests) is anything held.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import select
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from . import http11
+from ._impl import IO, Parser, Serializer
+from .channel import Channel
+from .connection import Connection
+from .deadlines import Deadlines, Timed
+from .endpoint import Endpoint
+from .files import open_spool, region_of
+from .request import Limits
+from .response import Response
+from .states import DONE, DRAINED, EXHAUSTED, FULL, GONE, HANGUP, NEVER, PULLING, READ, WRITE
+from .wsgi import SERVER_SOFTWARE, base_environ
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Callable, Sequence
+
+    from .config import Config
+    from .logs import AccessLog
+    from .request import Request
+    from .sockets import Listener
+
+__all__ = ["Loop"]
+
+_BEAT = 0.5  # seconds between heartbeats
+_ACCEPT_BATCH = 16
+_ACCEPT_PAUSE = 0.25  # seconds without accepting after descriptors ran out
+_HELD = 8
+_HELD_FOR = 0.001
+_SLICE = 0.01  # seconds for which one generator may keep the others waiting
+_LINGER = 2.0  # seconds, and
+_LINGER_BYTES = 262144  # bytes, for which a refused client may go on sending before it is cut
+_SENT_TOGETHER = 65536  # bytes of pipelined answers that may gather
+_LAST_CALL = 1.0  # seconds for a next request on an idle connection of a worker that stops
+_OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+class Acceptor:
+    """A listener and what its connections share."""
+
+    __slots__ = ("endpoint", "fd")
+
+    def __init__(self, fd: int, endpoint: Endpoint) -> None:
+        """Accept from `fd`, which stays the owner's."""
+        self.fd = fd
+        self.endpoint = endpoint
+
+
+class Loop:
+    """The loop; made in the worker, after the fork."""
+
+    def __init__(  # noqa: PLR0913 - the parts of a worker
+        self,
+        app: Callable[..., Any],
+        listeners: Sequence[Listener],
+        cfg: Config,
+        *,
+        error_log: logging.Logger,
+        access_log: AccessLog | None,
+        heartbeat: Callable[[float], None],
+        multiprocess: bool,
+        errors: Any = None,
+    ) -> None:
+        """Prepare to serve `app` on `listeners`.
+
+        `heartbeat` is called about twice a second with the monotonic time; `multiprocess` tells the app
+        whether others serve beside this one; `errors` is `wsgi.errors`, standard error by default.
+        """
+        self.requests = 0
+        self._app = app
+        self._error_log = error_log
+        self._access_log = access_log
+        self._heartbeat = heartbeat
+        self._io = IO()
+        self._deadlines = Deadlines()
+        self._serializer = Serializer(SERVER_SOFTWARE)
+        self._channels: set[Channel] = set()
+        self._max_channels = cfg.worker_connections or 1 << 30
+        self._backlog = cfg.backlog
+        self._held: list[Channel] = []
+        self._held_since = 0.0
+        self._runnable: list[Channel] = []
+        self._ready = 0
+        self._now = self._io.monotonic()
+        self._next_beat = 0.0
+        self._next_second = 0.0
+        self._pace = 0.0
+        self._keeps_alive = cfg.keepalive > 0
+        self._stopped = False
+        self._stopping = False
+        self._stop_at = NEVER
+        self._accepting = False
+        self._accept_again_at = 0.0
+        self._acceptors = self._make_acceptors(listeners, cfg, errors or sys.stderr, multiprocess)
+
+    def _make_acceptors(
+        self, listeners: Sequence[Listener], cfg: Config, errors: Any, multiprocess: bool
+    ) -> list[Acceptor]:
+        limits = Limits(
+            request_line=cfg.limit_request_line,
+            fields=cfg.limit_request_fields,
+            field_size=cfg.limit_request_field_size,
+            body=cfg.limit_request_body,
+            header_map=cfg.header_map,
+        )
+        parser = Parser(limits)
+        acceptors = []
+        for listener in listeners:
+            endpoint = Endpoint(
+                parser,
+                self._serializer,
+                base_environ(
+                    server_name=listener.server_name,
+                    server_port=listener.server_port,
+                    url_scheme="http",
+                    errors=errors,
+                    multithread=False,
+                    multiprocess=multiprocess,
+                ),
+                limits,
+                spool_at=cfg.body_buffer_size,
+                open_spool=functools.partial(open_spool, cfg.tmp_upload_dir or None),
+                region_of=region_of if cfg.sendfile else None,
+                header_timeout=cfg.header_timeout,
+                body_timeout=cfg.body_timeout,
+                write_timeout=cfg.write_timeout,
+                keepalive=cfg.keepalive,
+            )
+            endpoint.transmit = self._transmit
+            acceptors.append(Acceptor(listener.fd, endpoint))
+        return acceptors
+
+    # What the worker calls.
+
+    def add_reader(self, fd: int, callback: Callable[[], None]) -> None:
+        """Call `callback` whenever `fd` is readable."""
+        self._io.register(fd, callback, READ)
+
+    def stop(self) -> None:
+        """Make run() return after the requests that are being answered now."""
+        self._stopped = True
+
+    def shutdown(self, timeout: float) -> None:
+        """Stop gracefully: run() returns when all is answered, or after `timeout` seconds.
+
+        Connections that wait in the backlog are still taken; answers say `Connection: close`.
+        """
+        if self._stopping:
+            return
+        self._stopping = True
+        self._keeps_alive = False
+        self._stop_at = self._now + timeout
+        for acceptor in self._acceptors:
+            for _ in range(self._backlog // _ACCEPT_BATCH + 1):
+                if not self._accept(acceptor):
+                    break
+        self._stop_accepting()
+        last_call = self._now + _LAST_CALL
+        for channel in self._channels:
+            if channel.response is None and last_call < channel.deadline:
+                self._deadlines.schedule(channel, last_call)
+
+    def run(self) -> None:
+        """Serve until stopped."""
+        self._start_accepting()
+        try:
+            while not self._stopped:
+                self._turn()
+                if self._stopping and (not self._channels or self._now >= self._stop_at):
+                    break
+        finally:
+            self._stop_accepting()
+            for channel in list(self._channels):
+                self._drop(channel)
+            if self._access_log is not None:
+                self._access_log.flush()
+
+    def _turn(self) -> None:
+        """Wait once, and handle all that is ready."""
+        io = self._io
+        timeout = 0.0 if self._runnable else self._deadlines.wait(self._now, _BEAT)
+        count = io.wait(timeout)
+        self._now = io.monotonic()
+        if self._now >= self._next_beat:
+            self._beat()
+        self._ready = count
+        for index in range(count):
+            handler = io.handler(index)
+            if type(handler) is Channel:
+                self._on_channel(handler, io.events(index))
+            elif type(handler) is Acceptor:
+                self._accept(handler)
+            elif handler is not None:
+                handler()
+        if self._runnable:
+            self._run_again()
+        if self._held:
+            self._send_held()
+        if self._deadlines.next_tick != 0:
+            for item in self._deadlines.expire(self._now):
+                self._on_deadline(item)
+        if self._access_log is not None:
+            self._access_log.flush()
+
+    def _beat(self) -> None:
+        now = self._now
+        self._next_beat = now + _BEAT
+        self._heartbeat(now)
+        if now >= self._next_second:
+            wall = time.time()
+            self._next_second = now + 1.0 - wall % 1.0
+            self._next_beat = min(self._next_beat, self._next_second)
+            self._serializer.stamp(http11.http_date(time.gmtime(wall)))
+        if not self._accepting and not self._stopping and now >= self._accept_again_at:
+            self._start_accepting()
+
+    # Accepting.
+
+    def _start_accepting(self) -> None:
+        if not self._accepting and len(self._channels) < self._max_channels:
+            self._accepting = True
+            for acceptor in self._acceptors:
+                self._io.register_listener(acceptor.fd, acceptor)
+
+    def _stop_accepting(self) -> None:
+        if self._accepting:
+            self._accepting = False
+            for acceptor in self._acceptors:
+                self._io.unregister(acceptor.fd)
+
+    def _accept(self, acceptor: Acceptor) -> bool:
+        """Take some connections and read from each at once; return whether more may be waiting."""
+        io = self._io
+        for _ in range(_ACCEPT_BATCH):
+            if len(self._channels) >= self._max_channels:
+                self._stop_accepting()
+                return False
+            try:
+                fd = io.accept(acceptor.fd)
+            except OSError as error:
+                if error.errno not in _OUT_OF_DESCRIPTORS:
+                    raise
+                # The connection stays in the backlog and would be reported without end.
+                self._error_log.warning("cannot accept connections for now: %s", error.strerror)
+                self._stop_accepting()
+                self._accept_again_at = self._now + _ACCEPT_PAUSE
+                return False
+            if fd < 0:
+                return False
+            connection = Connection(acceptor.endpoint, io.peer_addr, io.peer_port, self._now)
+            channel = Channel(io, fd, acceptor.endpoint, connection)
+            self._channels.add(channel)
+            self._read(channel)
+        return True
+
+    # Events of a connection.
+
+    def _on_channel(self, channel: Channel, events: int) -> None:
+        if channel.discards:
+            self._discard(channel)
+        elif events & WRITE:
+            self._resume(channel)
+        elif events & READ:
+            self._read(channel)
+        elif events & HANGUP:
+            self._drop(channel)
+
+    def _on_deadline(self, item: Timed) -> None:
+        channel: Any = item
+        if channel.discards or channel.interest & WRITE:
+            self._drop(channel)
+        elif not channel.connection.busy:
+            channel.connection.time_out()
+            self._finish(channel)
+
+    def _read(self, channel: Channel) -> None:
+        connection = channel.connection
+        try:
+            data = self._io.recv(channel.fd)
+        except OSError:
+            self._drop(channel)
+            return
+        if data is None:
+            if not channel.is_registered():
+                self._settle(channel)
+            return
+        if data:
+            request = connection.receive(data, self._now)
+        else:
+            connection.end_of_stream()
+            request = None
+        if request is not None:
+            self._serve(channel, request)
+        elif connection.busy or channel.interest & WRITE:
+            if not connection.wants_more():
+                channel.wait_for(channel.interest & ~READ)
+        else:
+            self._finish(channel)
+
+    def _resume(self, channel: Channel) -> None:
+        """Go on with a channel whose socket takes bytes again."""
+        if not self._flush(channel):
+            return
+        response = channel.response
+        if response is None:
+            self._serve(channel, channel.connection.next_request(self._now))
+        elif self._drive(channel, response):
+            self._serve(channel, self._next(channel, response))
+
+    # Answering.
+
+    def _serve(self, channel: Channel, request: Request | None) -> None:
+        """Have `request` answered, and those that came behind it."""
+        while request is not None:
+            response = Response(channel.endpoint, request, channel.connection.out, channel, self._keeps_alive)
+            channel.response = response
+            channel.started = self._now
+            response.run(self._app)
+            if response.state != DONE and not self._drive(channel, response):
+                return
+            request = self._next(channel, response)
+        self._finish(channel)
+
+    def _next(self, channel: Channel, response: Response) -> Request | None:
+        """Complete `response`; return the next request if it came ahead of its turn."""
+        self._complete(channel, response)
+        connection = channel.connection
+        if not response.keep_alive:
+            connection.close()
+            return None
+        if connection.ahead() and (self._pace > _HELD_FOR or connection.pending() > _SENT_TOGETHER):
+            # Answers to pipelined requests go out together, but none waits for a slow one behind it.
+            if not self._flush(channel):
+                return None
+        return connection.next_request(self._now)
+
+    def _drive(self, channel: Channel, response: Response) -> bool:
+        """Pull a response from the app as far as the client takes it; return whether it is complete."""
+        began = self._io.monotonic()
+        while response.state != DONE:
+            if response.state == PULLING:
+                if not response.pull() or response.has_all():
+                    continue
+                if not self._flush(channel):
+                    return False
+                if self._io.monotonic() - began > _SLICE:
+                    channel.deadline = NEVER
+                    self._runnable.append(channel)
+                    return False
+            elif response.state == EXHAUSTED and self._ready > 1 and self._pace < _HELD_FOR:
+                response.finish()
+            else:
+                # A client need not wait for a slow close(), and a file is sent before it is closed.
+                if not self._flush(channel):
+                    return False
+                response.finish()
+        return True
+
+    def _run_again(self) -> None:
+        runnable = self._runnable
+        self._runnable = []
+        for channel in runnable:
+            if channel.fd >= 0:
+                self._resume(channel)
+
+    def _complete(self, channel: Channel, response: Response) -> None:
+        """Count, time and log a response that is complete."""
+        now = self._io.monotonic()
+        self._now = now
+        taken = now - channel.started
+        if taken > self._pace:
+            self._pace = taken
+        else:
+            self._pace -= self._pace * 0.05
+        self.requests += 1
+        channel.response = None
+        if response.failure is not None or response.complaint:
+            self._report(channel, response)
+        if self._access_log is not None:
+            self._access_log.log(
+                response.request.environ, response.status, response.headers, response.body_size, taken
+            )
+
+    def _report(self, channel: Channel, response: Response) -> None:
+        environ = response.request.environ
+        what = f"{environ['REQUEST_METHOD']} {environ['RAW_URI']}"
+        if response.complaint:
+            self._error_log.warning("%s: %s", what, response.complaint)
+        if response.failure is not None and not channel.broken:
+            self._error_log.error("Error handling request %s", what, exc_info=response.failure)
+
+    def _transmit(self, owner: object) -> None:
+        """Send what write() has put out, waiting for the client; raises BrokenPipeError if it has gone."""
+        channel: Any = owner
+        outcome = channel.send()
+        timeout = channel.endpoint.write_timeout
+        while outcome == FULL:
+            poll = select.poll()
+            poll.register(channel.fd, select.POLLOUT)
+            outcome = channel.send() if poll.poll(timeout * 1000 if timeout else None) else GONE
+        if outcome == GONE:
+            channel.broken = True
+            raise BrokenPipeError(errno.EPIPE, "the client has gone")
+
+    # Sending.
+
+    def _finish(self, channel: Channel) -> None:
+        """Send what is in `out`, now or with others of the batch, and settle."""
+        if channel.fd < 0 or channel.connection.busy:  # gone, or waiting for WRITE before its next request
+            return
+        if channel.connection.out:
+            if self._ready > 1 and self._pace < _HELD_FOR:
+                if not self._held:
+                    self._held_since = self._now
+                self._held.append(channel)
+                if len(self._held) >= _HELD or self._now - self._held_since > _HELD_FOR:
+                    self._send_held()
+                return
+            if not self._flush(channel):
+                return
+        self._settle(channel)
+
+    def _send_held(self) -> None:
+        held = self._held
+        self._held = []
+        for channel in held:
+            if channel.fd >= 0 and self._flush(channel):
+                self._settle(channel)
+
+    def _settle(self, channel: Channel) -> None:
+        """Wait for the next event of a channel that has nothing to send, or close it."""
+        connection = channel.connection
+        if not connection.closing:
+            channel.wait_for(READ)
+            self._deadlines.schedule(channel, connection.deadline)
+        elif connection.unread and not connection.ended:
+            # RFC 9112 §9.6: closing with unread input resets the connection, and the answer is lost.
+            channel.discards = _LINGER_BYTES
+            self._io.shutdown_write(channel.fd)
+            channel.wait_for(READ)
+            self._deadlines.schedule(channel, self._now + _LINGER)
+        else:
+            self._drop(channel)
+
+    def _discard(self, channel: Channel) -> None:
+        try:
+            data = self._io.recv(channel.fd)
+        except OSError:
+            data = b""
+        if data is not None:
+            channel.discards -= len(data)
+            if not data or channel.discards <= 0:
+                self._drop(channel)
+
+    def _flush(self, channel: Channel) -> bool:
+        """Send all of `out`; if the socket does not take it, wait for WRITE, and return False."""
+        outcome = channel.send()
+        if outcome == DRAINED:
+            return True
+        if outcome == GONE:
+            self._drop(channel)
+        else:
+            channel.wait_for(WRITE | READ if channel.connection.wants_more() else WRITE)
+            timeout = channel.endpoint.write_timeout
+            self._deadlines.schedule(channel, self._now + timeout if timeout else NEVER)
+        return False
+
+    def _drop(self, channel: Channel) -> None:
+        """Close a channel, whatever it was doing."""
+        if channel.fd < 0:
+            return
+        response = channel.response
+        if response is not None:
+            response.abandon()
+            self._complete(channel, response)
+        self._deadlines.cancel(channel)
+        channel.close()
+        channel.connection.close()
+        self._channels.discard(channel)
+        if not self._accepting and not self._stopping and self._now >= self._accept_again_at:
+            self._start_accepting()

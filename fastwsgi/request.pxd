@@ -1,0 +1,11 @@
+cimport cython
+
+
+@cython.final
+@cython.freelist(64)
+cdef class Request:
+    cdef public dict environ
+    cdef public int version
+    cdef public Py_ssize_t head_end
+    cdef public long long content_length
+    cdef public bint is_head, keep_alive, expect_continue, upgrade

@@ -1,0 +1,363 @@
+"""One response: from what the app does, by PEP 3333, to bytes in framing that nothing can break.
+
+It owns start_response, write, the app's iterable and its close(), and the choice of framing (RFC 9112
+§6.3). It appends to the connection's `out` and never sends; the engine flushes `out` and asks for more.
+Nothing an app does raises out of here: failures become a 500, or a cut-off response, and are kept in
+`failure` and `complaint` for the log.
+
+  state     | what is to come                          | the engine
+  PULLING   | pieces from the app's iterator           | flushes, calls pull() when `out` has drained
+  SENDING   | nothing; a file region is in `out`       | flushes, calls finish() when it has drained
+  EXHAUSTED | nothing; the iterable is not yet closed  | calls finish(), before or after the flush
+  DONE      | nothing                                  | flushes
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from . import http11
+from .states import DONE, EXHAUSTED, PULLING, SENDING
+from .wsgi import FileWrapper
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from ._serializer_py import Serializer
+    from .endpoint import Endpoint
+    from .request import Request
+
+    ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
+
+__all__ = ["Response", "error_page"]
+
+# Up to here a copy costs less than one more element of a gathering write.
+_JOINED_UP_TO = 16384
+
+_NO_FRAMING = -1
+_CHUNKED = -2
+
+_CLOSE = b"Connection: close\r\n"
+_KEEP_ALIVE = b"Connection: keep-alive\r\n"
+
+
+def error_page(serializer: Serializer, status: int, *, is_head: bool = False) -> bytes:
+    """Return a whole response of our own: short, without version or traceback, closing the connection."""
+    status_text = http11.status_text(status)
+    body = f"{status_text}\n".encode()
+    block = serializer.render(status_text, [("Content-Type", "text/plain; charset=utf-8")])
+    return serializer.assemble(block, 0, len(body), _CLOSE, b"" if is_head else body)
+
+
+class Response:
+    """The response to one request."""
+
+    __slots__ = (
+        "_block",
+        "_chunked",
+        "_endpoint",
+        "_iterable",
+        "_iterator",
+        "_out",
+        "_remaining",
+        "_stamps",
+        "body_size",
+        "code",
+        "complaint",
+        "failure",
+        "head_sent",
+        "headers",
+        "keep_alive",
+        "owner",
+        "request",
+        "state",
+        "status",
+    )
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        request: Request,
+        out: list[Any],
+        owner: object,
+        keep_alive: bool,  # noqa: FBT001 - keywords cost time here
+    ) -> None:
+        """Prepare to answer `request` into `out`; `owner` is handed to endpoint.transmit by write()."""
+        self.request = request
+        self.owner = owner
+        self.status = ""
+        self.headers: list[tuple[str, str]] | None = None
+        self.code = 0
+        self.body_size = 0  # bytes of body so far, framing not counted
+        self.keep_alive = keep_alive and request.keep_alive
+        self.head_sent = False
+        self.state = PULLING
+        self.failure: BaseException | None = None
+        self.complaint = ""
+        self._endpoint = endpoint
+        self._out = out
+        self._block: bytes | None = None
+        self._stamps = 0
+        self._remaining = -1  # of the declared Content-Length; -1 = none is declared
+        self._chunked = False
+        self._iterable: Any = None
+        self._iterator: Any = None
+
+    # What the app sees.
+
+    def start_response(
+        self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
+    ) -> Callable[[bytes], None]:
+        """Take status and headers, as PEP 3333 says; return write()."""
+        if exc_info is not None:
+            try:
+                if self.head_sent:
+                    raise exc_info[1].with_traceback(exc_info[2])
+            finally:
+                exc_info = None  # breaks the cycle of traceback and frame
+        elif self._block is not None:
+            msg = "start_response() was called a second time without exc_info"
+            raise AssertionError(msg)
+        serializer = self._endpoint.serializer
+        self._block = serializer.render(status, headers)
+        self.code = serializer.code
+        self._remaining = serializer.length
+        self._stamps = serializer.stamps
+        if serializer.closes:
+            self.keep_alive = False
+        self.status = status
+        self.headers = headers
+        return self.write
+
+    def write(self, data: bytes) -> None:
+        """Send `data` before the app goes on: the imperative way of PEP 3333."""
+        if self.state == DONE:
+            msg = "write() after the response has ended"
+            raise AssertionError(msg)
+        self._add(data)
+        transmit = self._endpoint.transmit
+        if transmit is not None:
+            transmit(self.owner)
+
+    # What the engine calls.
+
+    def run(self, app: Callable[..., Any]) -> None:
+        """Call the app; what it gives at once is in `out` afterwards."""
+        try:
+            result = app(self.request.environ, self.start_response)
+            if type(result) is list or type(result) is tuple:
+                self._add_whole(result)
+                return
+            self._iterable = result
+            if (
+                type(result) is FileWrapper
+                and self._endpoint.region_of is not None
+                and self._block is not None
+                and not self.head_sent
+            ):
+                region = self._endpoint.region_of(result.filelike)
+                if region is not None:
+                    self._add_file(region)
+                    return
+            self._iterator = iter(result)
+        except BaseException as error:  # noqa: BLE001 - kept for the log; the engine decides what goes on
+            self.fail(error)
+
+    def pull(self) -> bool:
+        """Move one piece from the app to `out`; return whether there may be more."""
+        try:
+            self._add(next(self._iterator))
+        except StopIteration:
+            self._exhaust()
+            return False
+        except BaseException as error:  # noqa: BLE001 - as in run()
+            self.fail(error)
+            return False
+        if self.head_sent and self._has_no_body():
+            self._exhaust()  # the rest would be thrown away
+            return False
+        return True
+
+    def has_all(self) -> bool:
+        """Return whether all of a declared Content-Length is in `out`."""
+        return self._remaining == 0 and self.head_sent
+
+    def finish(self) -> None:
+        """Close the app's iterable, once, whatever it is; the response is over then."""
+        iterable = self._iterable
+        self._iterable = None
+        self._iterator = None
+        self.state = DONE
+        if iterable is not None:
+            close = getattr(iterable, "close", None)
+            if close is not None:
+                try:
+                    close()
+                except BaseException as error:  # noqa: BLE001 - as in run()
+                    if self.failure is None:
+                        self.failure = error
+
+    def fail(self, error: BaseException) -> None:
+        """End the response after an error: with a 500 if nothing has been sent, else by cutting it off."""
+        if self.failure is None:
+            self.failure = error
+        self.keep_alive = False
+        if not self.head_sent:
+            self.head_sent = True
+            self.status = http11.status_text(500)
+            self.code = 500
+            self.headers = None
+            self._out.append(
+                error_page(self._endpoint.serializer, 500, is_head=self.request.is_head)
+            )
+        self._chunked = False
+        self.finish()
+
+    def abandon(self) -> None:
+        """End the response because the client has gone."""
+        self.keep_alive = False
+        self.head_sent = True
+        self.finish()
+
+    # Framing.
+
+    def _has_no_body(self) -> bool:
+        # RFC 9110 §6.4.1: HEAD, 1xx, 204 and 304 have headers only.
+        return self.request.is_head or self.code < 200 or self.code == 204 or self.code == 304
+
+    def _add_whole(self, parts: list[bytes] | tuple[bytes, ...]) -> None:
+        """Put out a body that lies complete in a list or tuple, with its exact length."""
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
+        if type(body) is not bytes:
+            body = self._exact_bytes(body)
+        if self._block is None:
+            self._complain_unstarted()
+        if self.head_sent:  # there were calls of write() before
+            self._add(body)
+            self._exhaust()
+        else:
+            length = len(body)
+            if self._remaining < 0 or self._has_no_body():
+                self._add_head(body, length)
+            else:
+                self._add(body)
+            self._exhaust()
+        self.state = DONE
+
+    def _add_file(self, region: Any) -> None:
+        """Put out a file region, for sendfile(2)."""
+        length = region.count
+        if self._remaining >= 0 and length > self._remaining:
+            # A shorter Content-Length asks for a part of the file: PEP 3333 allows that, it is no error.
+            region.count = length = self._remaining
+        self._add_head(b"", length)
+        if not self._has_no_body() and length:
+            if self._remaining >= 0:
+                self._remaining -= length
+            self.body_size = length
+            self._out.append(region)
+        self._check_length()
+        self.state = SENDING
+
+    def _add(self, data: bytes) -> None:
+        """Put out a piece of body, the head before the first."""
+        if type(data) is not bytes:
+            data = self._exact_bytes(data)
+        if self._block is None:
+            self._complain_unstarted()
+        length = len(data)
+        if length == 0:
+            return
+        if self._remaining >= 0 and length > self._remaining and not self._has_no_body():
+            self.complaint = "the app sent more than its Content-Length; the rest was cut off"
+            data = data[: self._remaining]
+            length = self._remaining
+        if not self.head_sent:
+            self._add_head(data, -1)
+        elif length and not self._has_no_body():
+            self._add_data(data)
+
+    def _add_head(self, data: bytes, length: int) -> None:
+        """Put out the head, and `data` after it; `length` is that of the whole body, -1 if unknown."""
+        no_body = self._has_no_body()
+        framing = _NO_FRAMING
+        if self._remaining >= 0:
+            pass
+        elif no_body:
+            if self.request.is_head and length >= 0 and self.code >= 200 and self.code not in (204, 304):
+                framing = length  # RFC 9110 §9.3.2: the same fields as for GET
+        elif length >= 0:
+            framing = length
+        elif self.request.version > 0:
+            framing = _CHUNKED
+            self._chunked = True
+        else:
+            self.keep_alive = False  # RFC 9112 §6.3: HTTP/1.0 reads on to the end of the connection
+        if self.code < 200:
+            self.keep_alive = False  # whatever follows a switch of protocols is not HTTP/1.1
+        connection = b""
+        if not self.keep_alive:
+            connection = _CLOSE
+        elif self.request.version == 0:
+            connection = _KEEP_ALIVE
+        self.head_sent = True
+        joins = not no_body and not self._chunked and len(data) <= _JOINED_UP_TO
+        self._out.append(
+            self._endpoint.serializer.assemble(
+                self._block, self._stamps, framing, connection, data if joins else b""
+            )
+        )
+        if no_body:
+            return
+        if joins:
+            self.body_size += len(data)
+            if self._remaining >= 0:
+                self._remaining -= len(data)
+        elif data:
+            self._add_data(data)
+
+    def _add_data(self, data: bytes) -> None:
+        length = len(data)
+        self.body_size += length
+        if self._remaining >= 0:
+            self._remaining -= length
+        if not self._chunked:
+            self._out.append(data)
+        elif length <= _JOINED_UP_TO:
+            self._out.append(b"%x\r\n%b\r\n" % (length, data))
+        else:
+            self._out.extend((b"%x\r\n" % length, data, b"\r\n"))
+
+    def _exhaust(self) -> None:
+        """Note that the app has no more to give."""
+        if not self.head_sent:
+            if self._block is None:
+                try:
+                    self._complain_unstarted()
+                except AssertionError as error:
+                    self.fail(error)
+                return
+            self._add_head(b"", 0)
+        elif self._chunked:
+            self._chunked = False
+            self._out.append(b"0\r\n\r\n")
+        self._check_length()
+        self.state = EXHAUSTED
+
+    def _check_length(self) -> None:
+        if self._remaining > 0 and not self._has_no_body():
+            self.complaint = f"the app sent {self._remaining} bytes less than its Content-Length"
+            self.keep_alive = False
+
+    @staticmethod
+    def _exact_bytes(data: object) -> bytes:
+        if not isinstance(data, bytes):
+            msg = f"the app must give bytes, not {type(data).__name__}"
+            raise TypeError(msg)
+        return bytes(data)
+
+    @staticmethod
+    def _complain_unstarted() -> None:
+        msg = "the app gave its body before calling start_response()"
+        raise AssertionError(msg)

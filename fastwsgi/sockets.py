@@ -1,0 +1,287 @@
+"""Listening sockets: addresses as users write them, and what they are bound to.
+
+Owns the grammar of an address, the checks around bind(), and the socket files it made. Must not know requests
+or other processes. Invariants: a Listener is non-blocking and closed by exec(); a Unix socket file is
+replaced only if nobody listens on it, and unlinked only by the process that made it, if it is still the same file.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import socket
+import stat
+import time
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from .errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["Address", "Listener", "listen", "listen_all", "parse"]
+
+DEFAULT_PORT: Final = 8000
+
+PATIENCE: Final = 1.0
+"""Seconds to retry a port in use: after a crash the orphaned workers of the server before need a moment to
+see that their master is gone, and a supervisor restarts faster than that. Longer would delay the message."""
+
+_RETRY: Final = 0.05
+
+
+class Address(NamedTuple):
+    """An address taken apart: of a TCP port, a Unix socket (`path`), or an inherited descriptor (`fd`)."""
+
+    text: str  # as the user wrote it
+    host: str = ""
+    port: int = 0
+    path: str = ""  # begins with a NUL if abstract
+    fd: int = -1
+
+
+class Listener:
+    """A socket that connections are accepted from.
+
+    `server_name` and `server_port` are what PEP 3333 calls so, of this socket; `url` is for the log.
+    """
+
+    def __init__(self, sock: socket.socket, *, made: tuple[str, int, int] | None = None) -> None:
+        self.sock = sock
+        self.fd = sock.fileno()
+        self.is_unix = sock.family == socket.AF_UNIX
+        self._made = made  # path, device and inode of the socket file that we made
+        self._pid = os.getpid()
+        if self.is_unix:
+            name = os.fsdecode(sock.getsockname() or "")
+            # CGI wants a name and a port; a request that came by file has come from this machine.
+            self.server_name, self.server_port = "localhost", "80"
+            self.url = f"unix:@{name[1:]}" if name.startswith("\0") else f"unix:{name}"
+        else:
+            host, port = sock.getsockname()[:2]
+            # RFC 3875 §4.1.14: SERVER_NAME may be an IPv6 address, whose brackets belong to the URL.
+            self.server_name, self.server_port = host, str(port)
+            self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    def close(self) -> None:
+        """Close it, and unlink the socket file that this process made for it."""
+        self.sock.close()
+        if self._made is None or self._pid != os.getpid():
+            return
+        path, device, inode = self._made
+        try:
+            found = os.lstat(path)
+            # A server started meanwhile may have put its own in this place.
+            if (found.st_dev, found.st_ino) == (device, inode):
+                os.unlink(path)
+        except OSError:
+            pass
+
+
+# --- addresses -------------------------------------------------------------------------------------------
+
+
+def parse(text: str) -> Address:
+    """Take an address apart: HOST:PORT, :PORT, HOST, PORT, [IPV6]:PORT, unix:PATH, unix:@NAME or fd://N.
+
+    Raises:
+        ConfigError: it is none of these.
+    """
+    for prefix in ("unix://", "unix:"):
+        if text.startswith(prefix):
+            return _parse_unix(text, text.removeprefix(prefix))
+    if text.startswith("fd://"):
+        number = text.removeprefix("fd://")
+        if not number.isdecimal():
+            raise _mistake(text, f"{number!r} is not the number of a descriptor, as in fd://3")
+        return Address(text, fd=int(number))
+    rest = re.sub("^(tcp|http)://", "", text)
+    if rest.isdecimal():
+        return Address(text, "127.0.0.1", _parse_port(text, rest))
+    match = re.fullmatch(r"\[([^\[\]]*)\](?::(.*))?", rest)
+    if match is None:
+        if rest.count(":") > 1:
+            raise _mistake(text, f"write an IPv6 address in brackets, as in [{rest}]:{DEFAULT_PORT}")
+        match = re.fullmatch("([^:]*)(?::(.*))?", rest)
+    if match is None or not rest:
+        raise _mistake(text, "write HOST:PORT, [IPV6]:PORT, unix:PATH or fd://N")
+    host, port = match.groups()
+    if not host or host == "*":
+        host = "::" if rest.startswith("[") else "0.0.0.0"  # noqa: S104 - what `:8000` says
+    return Address(text, host, DEFAULT_PORT if port is None else _parse_port(text, port))
+
+
+def _parse_unix(text: str, path: str) -> Address:
+    if path.startswith("@"):
+        path = "\0" + path[1:]
+    if path in ("", "\0"):
+        raise _mistake(text, "write the path of the socket, as in unix:/run/app.sock")
+    return Address(text, path=path)
+
+
+def _parse_port(text: str, port: str) -> int:
+    if not port.isdecimal() or int(port) > 0xFFFF:
+        raise _mistake(text, f"port {port!r} is not a number from 0 to 65535")
+    return int(port)
+
+
+def _mistake(text: str, why: str) -> ConfigError:
+    return ConfigError(f"cannot listen on {text!r}: {why}")
+
+
+# --- bind ------------------------------------------------------------------------------------------------
+
+
+def listen_all(addresses: Iterable[str], *, backlog: int, umask: int = 0) -> list[Listener]:
+    """Listen on every address, or on none.
+
+    Raises:
+        ConfigError: as `listen`; those bound before it are closed.
+    """
+    listeners: list[Listener] = []
+    try:
+        for address in addresses:
+            listeners.append(listen(address, backlog=backlog, umask=umask))  # noqa: PERF401 - closed on error
+    except BaseException:
+        for listener in listeners:
+            listener.close()
+        raise
+    return listeners
+
+
+def listen(address: str, *, backlog: int, umask: int = 0, patience: float = PATIENCE) -> Listener:
+    """Listen on one address.
+
+    Args:
+        address: see `parse`. Port 0 lets the kernel choose one.
+        backlog: connections that the kernel may keep waiting.
+        umask: permissions withheld from a Unix socket file.
+        patience: seconds to wait for an address in use to become free.
+
+    Raises:
+        ConfigError: it cannot be done; one line that names the address and the remedy.
+    """
+    parsed = parse(address)
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            if parsed.fd >= 0:
+                return _adopt(parsed, backlog)
+            return _bind_unix(parsed, backlog, umask) if parsed.path else _bind_tcp(parsed, backlog)
+        except OSError as exc:
+            if exc.errno != errno.EADDRINUSE or time.monotonic() >= deadline:
+                raise _mistake(address, _explain(exc, parsed)) from None
+            time.sleep(_RETRY)
+
+
+def _bind_tcp(address: Address, backlog: int) -> Listener:
+    flags = socket.AI_PASSIVE
+    found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=flags)
+    # A name that has both (localhost) means the IPv4 address, as with gunicorn.
+    family, kind, protocol, _, where = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+    sock = socket.socket(family, kind, protocol)
+    try:
+        # Without it, a restart within a minute would fail on connections in TIME_WAIT.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(where)
+        return _listen(sock, backlog)
+    except BaseException:
+        sock.close()
+        raise
+
+
+def _bind_unix(address: Address, backlog: int, umask: int) -> Listener:
+    path = address.path
+    is_file = not path.startswith("\0")
+    if is_file:
+        _remove_stale(path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        before = os.umask(umask)
+        try:
+            sock.bind(path)
+        finally:
+            os.umask(before)
+        made = None
+        if is_file:
+            found = os.lstat(path)
+            # Absolute, since the application may change its directory.
+            made = (os.path.abspath(path), found.st_dev, found.st_ino)
+        return _listen(sock, backlog, made)
+    except BaseException:
+        sock.close()
+        raise
+
+
+def _remove_stale(path: str) -> None:
+    """Unlink a socket file that nobody listens on.
+
+    Raises:
+        OSError: EADDRINUSE if somebody does, EEXIST if it is no socket.
+    """
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise OSError(errno.EEXIST, "")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        # A listener whose backlog is full would keep a blocking connect() waiting.
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+            return
+        except BlockingIOError:
+            pass
+    raise OSError(errno.EADDRINUSE, "")
+
+
+def _adopt(address: Address, backlog: int) -> Listener:
+    """Take over a descriptor that whoever started us has bound."""
+    # Of our own, so that the number stays open for a later start of the same process.
+    sock = socket.socket(fileno=os.dup(address.fd))
+    try:
+        if sock.type != socket.SOCK_STREAM:
+            raise OSError(errno.ENOTSOCK, "")
+        return _listen(sock, backlog)
+    except BaseException:
+        sock.close()
+        raise
+
+
+def _listen(sock: socket.socket, backlog: int, made: tuple[str, int, int] | None = None) -> Listener:
+    sock.setblocking(False)
+    sock.set_inheritable(False)
+    sock.listen(backlog)
+    return Listener(sock, made=made)
+
+
+def _explain(exc: OSError, address: Address) -> str:
+    """Return why it failed, and what to do, in the user's words."""
+    if isinstance(exc, socket.gaierror):
+        return f"host {address.host!r} is not known here; use a name or number of this machine, or 0.0.0.0"
+    if exc.errno is None:
+        # Python's own check, made before the system is asked.
+        limit = 107
+        length = len(os.fsencode(address.path))
+        return f"the path has {length} bytes, and {limit} are allowed; choose a shorter one"
+    if address.fd >= 0:
+        return f"descriptor {address.fd} is not an open stream socket; whoever starts fastwsgi must pass one"
+    directory = os.path.dirname(os.path.abspath(address.path)) if address.path else ""
+    in_file = f"directory {directory!r}"
+    reasons = {
+        errno.EADDRINUSE: "it is in use by another server; stop that one, or choose another address",
+        errno.EADDRNOTAVAIL: f"this machine has no address {address.host}; use one that it has, or 0.0.0.0",
+        errno.EEXIST: "there is a file that is not a socket; delete it, or choose another path",
+        errno.ENOENT: f"{in_file} does not exist; make it, or choose another path",
+        errno.ENOTDIR: f"{in_file} is not a directory; choose another path",
+        errno.EACCES: f"permission denied for {in_file}; choose a path that this user may write to"
+        if address.path
+        else "permission denied: ports below 1024 are for root; choose a higher one",
+        errno.EPERM: f"permission denied for {in_file}; choose a path that this user may write to",
+        errno.EAFNOSUPPORT: "this machine has no IPv6; use an IPv4 address",
+    }
+    return reasons.get(exc.errno, exc.strerror or str(exc))

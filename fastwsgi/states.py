@@ -1,0 +1,27 @@
+"""The numbers that modules say to each other: states, outcomes, event bits.
+
+Not compiled: a compiled module takes them over into C integers, which its `.pxd` declares.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# What is awaited of a descriptor, or reported of it.
+READ: Final = 1
+WRITE: Final = 2
+HANGUP: Final = 4
+
+# What a response still needs; see response.py.
+PULLING: Final = 0
+SENDING: Final = 1
+EXHAUSTED: Final = 2
+DONE: Final = 3
+
+# What became of an attempt to send all that a connection has put out.
+DRAINED: Final = 0
+FULL: Final = 1
+GONE: Final = 2
+
+NEVER: Final = float("inf")
+"""The deadline of what waits for nothing."""

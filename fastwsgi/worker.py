@@ -1,0 +1,215 @@
+"""One worker process, from just after the fork to its end.
+
+Owns the order of its life: signals, title, the application, the loop, the word to the master that it is ready
+(or why not), draining, exit. Must not know the master's policy, or other workers. Invariants:
+
+- it exits when the master is gone: their socket pair is at its end, or the parent has changed;
+- the master hears of a failure to boot, with its reason, before the process exits;
+- until the loop runs, a signal to stop ends it at once; afterwards signals are events of the loop.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import os
+import signal
+import traceback
+from typing import TYPE_CHECKING, Final, Protocol
+
+from . import app, logs, process, scoreboard
+from .errors import EXIT_APP_LOAD, EXIT_OK, EXIT_WORKER_BOOT, AppImportError, ConfigError
+from .loop import Loop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import FrameType
+
+    from _typeshed.wsgi import WSGIApplication
+
+    from .logs import AccessLog
+    from .scoreboard import Record
+    from .settings import Config
+    from .sockets import Listener
+
+__all__ = ["Engine", "Worker"]
+
+EXIT_ERROR: Final = 1
+"""The loop itself failed. Not one of the codes that mean a failure to boot."""
+
+_SIGNALS: Final = ("TERM", "INT", "QUIT", "USR1", "HUP", "USR2", "WINCH", "TTIN", "TTOU")
+"""Taken over from the master's handlers; those that mean nothing to a worker are so ignored, not deadly."""
+
+
+class Engine(Protocol):
+    """What serves requests, as the worker sees it: see loop.Loop."""
+
+    requests: int
+
+    def add_reader(self, fd: int, callback: Callable[[], None]) -> None:
+        """Call `callback` whenever `fd` is readable."""
+
+    def run(self) -> None:
+        """Serve until stopped."""
+
+    def shutdown(self, timeout: float) -> None:
+        """Stop accepting; let run() return when all is answered or `timeout` seconds have passed."""
+
+    def stop(self) -> None:
+        """Let run() return after the current request."""
+
+
+class Worker:
+    """A worker; made and run in the forked process.
+
+    Args:
+        cfg: the configuration.
+        listeners: sockets to accept from, shared with the other workers.
+        application: the WSGI application, or its name if it is to be loaded here.
+        record: this worker's place on the scoreboard.
+        channel: our end of a socket pair whose other end only the master has.
+        master: pid of the master.
+        error_log: the error log.
+        access_log: the access log, if there is one.
+        make: makes the engine; another one in tests.
+    """
+
+    def __init__(
+        self,
+        cfg: Config,
+        listeners: Sequence[Listener],
+        *,
+        application: WSGIApplication | str,
+        record: Record,
+        channel: int,
+        master: int,
+        error_log: logging.Logger,
+        access_log: AccessLog | None,
+        make: Callable[..., Engine] = Loop,
+    ) -> None:
+        self._cfg, self._listeners, self._application = cfg, listeners, application
+        self._record, self._channel, self._master = record, channel, master
+        self._error_log, self._access_log = error_log, access_log
+        self._make = make
+        self._engine: Engine
+        self._in_order = True  # time to let the application's threads end
+
+    def run(self) -> int:
+        """Live; return the exit code of the process."""
+        # Before the signals: an ABRT that comes early must find its handler.
+        signal.signal(signal.SIGABRT, signal.SIG_DFL)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        self._enable_stack_dumps()
+        signals = process.Signals(_SIGNALS)
+        signals.install(_leave_boot)
+        process.set_title(f"fastwsgi: worker [{self._cfg.proc_name}]")
+        self._record.pid = os.getpid()
+        try:
+            self._boot()
+        except BaseException as exc:
+            # BaseException: an application may raise SystemExit while it is imported.
+            report = _failure(exc)
+            report.write(self._channel)
+            return report.code
+        signals.hand_over()
+        code = self._serve(signals)
+        if self._in_order and code == EXIT_OK:
+            process.join_threads()
+        self._error_log.info("Worker exiting (pid: %d)", os.getpid())
+        return code
+
+    def _enable_stack_dumps(self) -> None:
+        """Write all Python stacks to the error log on ABRT, as on a crash, and then die of it.
+
+        Done in C by the signal handler itself: it works while the app sleeps, spins, or holds the GIL.
+        """
+        for handler in self._error_log.handlers:
+            if isinstance(handler, logging.StreamHandler):
+                try:
+                    faulthandler.enable(handler.stream.fileno(), all_threads=True)
+                except (OSError, ValueError, RuntimeError):
+                    # A stream without a descriptor: a test's, or that of a program around us.
+                    pass
+
+    def _boot(self) -> None:
+        self._engine = self._make(
+            app.load(self._application),
+            self._listeners,
+            self._cfg,
+            error_log=self._error_log,
+            access_log=self._access_log,
+            heartbeat=self._beat,
+            multiprocess=True,
+        )
+        self._engine.add_reader(self._channel, self._on_master_gone)
+
+    def _serve(self, signals: process.Signals) -> int:
+        self._engine.add_reader(signals.fd, lambda: self._on_signals(signals.take()))
+        self._record.state = scoreboard.SERVING
+        process.Report().write(self._channel)
+        try:
+            self._engine.run()
+        except Exception:
+            self._error_log.exception("Worker (pid:%d) fails", os.getpid())
+            return EXIT_ERROR
+        finally:
+            if self._access_log is not None:
+                self._access_log.flush()
+        return EXIT_OK
+
+    # --- events of the loop --------------------------------------------------------------------------------
+
+    def _beat(self, now: float) -> None:
+        self._record.beat(now)
+        self._record.requests = self._engine.requests
+        # A preloaded application may have forked processes that hold the master's end of the pair open.
+        if os.getppid() != self._master and self._record.state == scoreboard.SERVING:
+            self._on_master_gone()
+
+    def _on_signals(self, names: Sequence[str]) -> None:
+        for name in names:
+            if name == "TERM":
+                self._drain()
+            elif name in ("INT", "QUIT"):
+                self._in_order = False
+                self._engine.stop()
+            elif name == "USR1":
+                logs.reopen()
+                if self._access_log is not None:
+                    self._access_log.reopen()
+
+    def _on_master_gone(self) -> None:
+        # The channel would be reported as readable for ever; a pipe that is silent for ever takes its number.
+        silent, keep_open = os.pipe()
+        os.dup2(silent, self._channel, inheritable=False)
+        os.close(silent)
+        self._keep_open = keep_open
+        if self._record.state == scoreboard.SERVING:
+            self._error_log.warning("The master is gone; worker (pid:%d) stops", os.getpid())
+            # Nobody would end us if a thread of the application did not.
+            self._in_order = False
+            self._drain()
+
+    def _drain(self) -> None:
+        self._record.state = scoreboard.DRAINING
+        self._engine.shutdown(self._cfg.graceful_timeout)
+        # If the master is gone as well, the address is free for the next server from now on.
+        for listener in self._listeners:
+            listener.sock.close()
+
+
+def _leave_boot(number: int, _frame: FrameType | None) -> None:
+    """Exit at once when told to stop before the first request; other signals are kept for later."""
+    if number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        process.flush()
+        os._exit(EXIT_OK)
+
+
+def _failure(exc: BaseException) -> process.Report:
+    """Put into words why the worker cannot boot."""
+    if isinstance(exc, AppImportError):
+        return process.Report(EXIT_APP_LOAD, str(exc), app.explain(exc).removeprefix(str(exc)).strip())
+    if isinstance(exc, ConfigError):
+        return process.Report(EXIT_WORKER_BOOT, str(exc))
+    line = " ".join(f"Worker failed to boot: {type(exc).__name__}: {exc}".split())
+    return process.Report(EXIT_WORKER_BOOT, line, "".join(traceback.format_exception(exc)).rstrip())

@@ -1,0 +1,34 @@
+"""Shows which process answers, and does to it what its path says."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from wsgiref.types import StartResponse, WSGIEnvironment
+
+LOADED_BY = os.getpid()
+
+
+def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    path, query = environ["PATH_INFO"], environ["QUERY_STRING"]
+    body = str(os.getpid())
+    if path == "/block":
+        # Until someone opens the other end of this FIFO, and as long as it is open.
+        Path(query).read_bytes()
+    elif path == "/hold-the-gil":
+        ctypes.PyDLL(None).pause()
+    elif path == "/abort":
+        os.abort()
+    elif path == "/exit":
+        os._exit(int(query))
+    elif path == "/loaded-by":
+        body = str(LOADED_BY)
+    elif path == "/environ":
+        body = f"{environ['SERVER_NAME']} {environ['SERVER_PORT']} {environ['wsgi.multiprocess']}"
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+    return [body.encode()]

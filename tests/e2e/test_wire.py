@@ -1,0 +1,193 @@
+"""The corpus over real sockets: what is valid is served, what is not is refused, and nothing follows."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.corpus import cases
+from tests.live import LiveServer, Peer
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Iterator, Sequence
+
+    from tests.corpus.cases import Case
+
+ECHO = "tests.apps.echo:app"
+# Above this, byte by byte is a test of the test's patience.
+BYTEWISE_UP_TO = 600
+
+
+@pytest.fixture(scope="module", params=["tcp", "unix"])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    bind = "127.0.0.1:0"
+    if request.param == "unix":
+        bind = f"unix:{tmp_path_factory.mktemp('sock')}/s"
+    with LiveServer(ECHO, bind=bind) as running:
+        yield running
+        assert not running.stdout.text
+
+
+def ids(values: Sequence[Case]) -> list[str]:
+    return [case.name for case in values]
+
+
+def serve(peer: Peer, case: Case) -> None:
+    """Read what the valid requests of a case are answered with, and check it."""
+    for expected in case.requests:
+        # RFC 9110 §15.2: interim responses may come before the final one.
+        reply = peer.response(expected["method"])
+        while reply.status == 100:
+            reply = peer.response(expected["method"])
+        assert reply.status == 200, reply
+        assert reply.get("Date")
+        if expected["method"] != "HEAD":
+            seen: dict[str, Any] = json.loads(reply.body)
+            cases.check(expected, seen["method"], seen["environ"], seen["body"].encode("latin-1"))
+
+
+def served_whole(server: LiveServer, case: Case, pieces: Sequence[bytes]) -> None:
+    with server.connect() as peer:
+        peer.send(*pieces)
+        serve(peer, case)
+        if case.closes:
+            assert peer.read_to_end() == b""
+        else:
+            # Still in step: the next request on this connection is the next one to be answered.
+            peer.send(b"GET /after HTTP/1.1\r\nHost: after\r\nConnection: close\r\n\r\n")
+            assert json.loads(peer.response().body)["environ"]["PATH_INFO"] == "/after"
+            assert peer.read_to_end() == b""
+
+
+def refused(server: LiveServer, case: Case, pieces: Sequence[bytes]) -> None:
+    with server.connect() as peer:
+        peer.send(*pieces)
+        serve(peer, case)
+        reply = peer.response()
+        assert reply.status in case.statuses, reply
+        assert reply.get("Connection") == "close"
+        assert reply.get("Date")
+        assert reply.framing == "length"
+        assert b"evil" not in reply.body
+        # RFC 9112 §9.6: after an error nothing of what follows is taken for a request.
+        assert peer.read_to_end() == b""
+
+
+@pytest.mark.parametrize("case", cases.VALID, ids=ids(cases.VALID))
+def test_valid_whole(server: LiveServer, case: Case) -> None:
+    served_whole(server, case, [case.raw])
+
+
+@pytest.mark.parametrize("case", cases.VALID, ids=ids(cases.VALID))
+def test_valid_split(server: LiveServer, case: Case, rng: random.Random) -> None:
+    served_whole(server, case, case.pieces(rng))
+
+
+SMALL_VALID = [case for case in cases.VALID if len(case.raw) <= BYTEWISE_UP_TO]
+
+
+@pytest.mark.parametrize("case", SMALL_VALID, ids=ids(SMALL_VALID))
+def test_valid_bytewise(server: LiveServer, case: Case) -> None:
+    served_whole(server, case, [bytes([byte]) for byte in case.raw])
+
+
+@pytest.mark.parametrize("case", cases.INVALID, ids=ids(cases.INVALID))
+def test_invalid_whole(server: LiveServer, case: Case) -> None:
+    refused(server, case, [case.raw])
+
+
+@pytest.mark.parametrize("case", cases.INVALID, ids=ids(cases.INVALID))
+def test_invalid_split(server: LiveServer, case: Case, rng: random.Random) -> None:
+    refused(server, case, case.pieces(rng))
+
+
+SMALL_INVALID = [case for case in cases.INVALID if len(case.raw) <= BYTEWISE_UP_TO]
+
+
+@pytest.mark.parametrize("case", SMALL_INVALID, ids=ids(SMALL_INVALID))
+def test_invalid_bytewise(server: LiveServer, case: Case) -> None:
+    refused(server, case, [bytes([byte]) for byte in case.raw])
+
+
+def test_environ_of_tcp_and_unix(server: LiveServer) -> None:
+    with server.connect() as peer:
+        seen = json.loads(peer.request(b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").body)
+        environ = seen["environ"]
+        if isinstance(server.address, str):
+            assert environ["REMOTE_ADDR"] == ""
+            assert environ["REMOTE_PORT"] == ""
+        else:
+            host, port = peer.sock.getsockname()
+            assert environ["REMOTE_ADDR"] == host
+            assert environ["REMOTE_PORT"] == str(port)
+            # RFC 3875 §4.1.14: where the request came to, not what it called itself.
+            assert environ["SERVER_NAME"] == "127.0.0.1"
+            assert environ["SERVER_PORT"] == str(server.address[1])
+    assert environ["SERVER_SOFTWARE"].startswith("fastwsgi")
+    assert environ["wsgi.url_scheme"] == "http"
+    assert environ["wsgi.multithread"] is False
+    assert environ["wsgi.multiprocess"] is False
+    assert environ["wsgi.run_once"] is False
+    assert environ["wsgi.input_terminated"] is True
+    assert seen["version"] == [1, 0]
+    wsgi_values = {"tuple", "bool", "str"}
+    for key, kind in seen["types"].items():
+        if not key.startswith("wsgi."):
+            assert kind == "str", key
+        elif key not in {"wsgi.input", "wsgi.errors", "wsgi.file_wrapper", "wsgi.early_hints"}:
+            assert kind in wsgi_values, key
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in cases.VALID if not case.closes][:40], ids=lambda case: case.name
+)
+def test_cut_short(server: LiveServer, case: Case, rng: random.Random) -> None:
+    """A client that goes away in the middle of a request is never an application's business."""
+    data = case.raw[: rng.randrange(len(case.raw))]
+    with server.connect() as peer:
+        peer.send(data)
+    # The next client is served as if nothing had been.
+    assert server.get("/next").status == 200
+
+
+def test_reset_in_the_middle(server: LiveServer) -> None:
+    import socket
+    import struct
+
+    for data in (
+        b"",
+        b"G",
+        b"GET / HTTP/1.1\r\nHost: a\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nab",
+    ):
+        with server.connect() as peer:
+            peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            peer.send(data)
+        assert server.get("/next").status == 200
+
+
+def test_error_reaches_a_client_that_still_sends(server: LiveServer) -> None:
+    """RFC 9112 §9.6: closing with unread input must not reset the connection before the answer is read."""
+    with server.connect() as peer:
+        peer.send(b"GET / HTTP/1.1\r\nHost: a\r\nX-A : b\r\n\r\n", *[b"x" * 50_000] * 20)
+        reply = peer.response()
+        assert reply.status == 400
+
+
+def test_half_closed_client_is_answered(server: LiveServer) -> None:
+    answer = server.exchange(b"GET /half HTTP/1.1\r\nHost: a\r\n\r\n", half_close=True)
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+def test_errors_of_ours_tell_nothing(server: LiveServer) -> None:
+    """A short page with its length and date, without version, traceback or the request's own words."""
+    reply = server.request(b"GET /x HTTP/1.1\r\nHost: a\r\nEvil-Word : b\r\n\r\n")
+    assert reply.status == 400
+    assert reply.get("Content-Length") == str(len(reply.body))
+    assert (reply.get("Content-Type") or "").startswith(("text/plain", "text/html"))
+    assert b"Evil" not in reply.body
+    assert b"Python" not in reply.body
+    assert not any(character.isdigit() for character in reply.get("Server") or "")

@@ -1,0 +1,698 @@
+"""PEP 3333 and the framing of responses, as a client sees them."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.apps import pep3333
+from tests.live import LiveServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.live import Peer, Reply
+
+BIG = b"0123456789abcdef" * (5 * 65536)
+NEXT = b"GET /list HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[LiveServer]:
+    with LiveServer("tests.apps.pep3333:app") as running:
+        running.allow_traceback = True  # many of these applications fail on purpose
+        yield running
+
+
+def head(target: str, *fields: str, method: str = "GET", version: str = "1.1") -> bytes:
+    lines = [f"{method} {target} HTTP/{version}", "Host: test", *fields, "", ""]
+    return "\r\n".join(lines).encode("latin-1")
+
+
+def get(server: LiveServer, target: str, *, method: str = "GET", version: str = "1.1") -> Reply:
+    with server.connect() as peer:
+        return peer.request(head(target, method=method, version=version), method)
+
+
+def stays_open(peer: Peer) -> None:
+    """Check that the connection is in step: one more request, and its own response."""
+    reply = peer.request(NEXT)
+    assert (reply.status, reply.body) == (200, b"hello world"), reply
+
+
+def is_closed(peer: Peer) -> None:
+    assert peer.read_to_end() == b""
+
+
+# --- framing ------------------------------------------------------------------------------------------
+
+BODIES = [
+    # path, body, framing on 1.1
+    ("list", b"hello world", "length"),
+    ("list-empty", b"", "length"),
+    ("list-of-empty", b"", "length"),
+    ("tuple", b"hello", "length"),
+    ("generator", b"abcdef", "chunked"),
+    ("iterator-class", b"hello", "chunked"),
+    ("getitem", b"old-style", "chunked"),
+    ("big-pieces", b"".join(bytes([65 + n]) * 100_000 for n in range(5)), "chunked"),
+    ("big", BIG, "length"),
+    ("big-generator", BIG, "chunked"),
+    ("exact-generator", b"hello", "length"),
+    ("lazy", b"lazy", "chunked"),
+    ("write", b"one two three four", "chunked"),
+    ("write-length", b"hello", "length"),
+    ("write-only", b"all of it", "chunked"),
+    ("write-big", BIG, "chunked"),
+    ("file", pep3333.CONTENT, "length"),
+    ("file-counted", pep3333.CONTENT, "length"),
+    ("file-length", pep3333.CONTENT, "length"),
+    ("file-offset", pep3333.CONTENT[100_000:], "length"),
+    ("file-part", pep3333.CONTENT[8:24], "length"),
+    ("file-at-end", b"", "length"),
+    ("file-bytesio", b"in memory" * 1000, "chunked"),
+    ("file-like", b"like a file" * 1000, "chunked"),
+    ("file-like-length", b"like a file", "length"),
+    ("file-pipe", b"through a pipe", "chunked"),
+    ("file-iterated", pep3333.CONTENT.lower(), "chunked"),
+]
+IDS = [row[0] for row in BODIES]
+
+
+@pytest.mark.parametrize(("path", "body", "framing"), BODIES, ids=IDS)
+def test_body(server: LiveServer, path: str, body: bytes, framing: str) -> None:
+    with server.connect() as peer:
+        reply = peer.request(head(f"/{path}"))
+        assert reply.status in (200, 201)
+        assert reply.body == body
+        assert reply.framing == framing
+        assert reply.get("Connection") is None
+        stays_open(peer)
+
+
+@pytest.mark.parametrize(("path", "body", "framing"), BODIES, ids=IDS)
+def test_body_http10(server: LiveServer, path: str, body: bytes, framing: str) -> None:
+    """RFC 9112 §6.1: never chunked to HTTP/1.0; without a length, the end is the connection's."""
+    with server.connect() as peer:
+        reply = peer.request(head(f"/{path}", version="1.0"))
+        assert reply.body == body
+        assert reply.framing == ("length" if framing == "length" else "close")
+        assert reply.get("Connection") in ("close", None)
+        is_closed(peer)
+
+
+@pytest.mark.parametrize(("path", "body", "framing"), BODIES, ids=IDS)
+def test_body_http10_keep_alive(server: LiveServer, path: str, body: bytes, framing: str) -> None:
+    with server.connect() as peer:
+        reply = peer.request(head(f"/{path}", "Connection: keep-alive", version="1.0"))
+        assert reply.body == body
+        if framing == "length":
+            assert (reply.get("Connection") or "").lower() == "keep-alive"
+            stays_open(peer)
+        else:
+            assert reply.framing == "close"
+
+
+@pytest.mark.parametrize(("path", "body", "framing"), BODIES, ids=IDS)
+def test_head(server: LiveServer, path: str, body: bytes, framing: str) -> None:
+    """RFC 9110 §9.3.2: the fields of GET, no body; a Content-Length that is sent is the true one."""
+    with server.connect() as peer:
+        reply = peer.request(head(f"/{path}", method="HEAD"), "HEAD")
+        length = reply.get("Content-Length")
+        assert length is None or int(length) == len(body)
+        if framing == "length":
+            assert length is not None
+        stays_open(peer)
+
+
+@pytest.mark.parametrize(("path", "body", "framing"), BODIES, ids=IDS)
+def test_pipelined(server: LiveServer, path: str, body: bytes, framing: str) -> None:
+    with server.connect() as peer:
+        peer.send(head(f"/{path}") * 3 + head(f"/{path}", method="HEAD") + NEXT)
+        for _ in range(3):
+            assert peer.response().body == body
+        assert peer.response("HEAD").status in (200, 201)
+        assert peer.response().body == b"hello world"
+
+
+@pytest.mark.parametrize("path", ["generator-empty", "generator-of-empty"])
+def test_empty_generator(server: LiveServer, path: str) -> None:
+    with server.connect() as peer:
+        reply = peer.request(head(f"/{path}"))
+        assert (reply.status, reply.body) == (200, b"")
+        stays_open(peer)
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("204", 204),
+        ("204-body", 204),
+        ("204-generator", 204),
+        ("304", 304),
+        ("304-body", 304),
+        ("close-204", 204),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_no_body(server: LiveServer, path: str, status: int, method: str) -> None:
+    """RFC 9110 §6.4.1: 204 and 304 have no content; RFC 9112 §6.1: nor framing that a 204 must not have."""
+    with server.connect() as peer:
+        reply = peer.request(head(f"/{path}", method=method), method)
+        assert reply.status == status
+        assert reply.get("Transfer-Encoding") is None
+        if status == 204:
+            assert reply.get("Content-Length") is None
+        else:
+            assert reply.get("ETag") == '"x"'
+        stays_open(peer)
+
+
+@pytest.mark.parametrize("path", ["long", "long-generator", "file-like-long"])
+def test_more_than_content_length_is_cut(server: LiveServer, path: str) -> None:
+    with server.connect() as peer:
+        reply = peer.request(head(f"/{path}"))
+        assert reply.get("Content-Length") == "5"
+        assert reply.body == b"hello"
+        peer.send(NEXT)
+        rest = peer.read_to_end() if reply.get("Connection") == "close" else peer.read_until(b"hello world")
+        assert not rest or rest.startswith(b"HTTP/1.1 200 OK\r\n")
+    server.wait_for_log(r"(?i)content-length")
+
+
+@pytest.mark.parametrize("path", ["short", "short-generator", "short-empty", "file-short"])
+def test_less_than_content_length_closes(server: LiveServer, path: str) -> None:
+    """The connection is never kept: the client would take the next response for the missing bytes."""
+    start = len(server.log.lines)
+    with server.connect() as peer:
+        peer.send(head(f"/{path}") + NEXT)
+        answer = peer.read_to_end()
+    assert answer.count(b"HTTP/1.1") == 1
+    length = int(answer.partition(b"Content-Length: ")[2].partition(b"\r\n")[0])
+    assert len(answer.partition(b"\r\n\r\n")[2]) < length
+    server.wait_for_log(r"(?i)content-length", start=start)
+
+
+def test_closed_when_asked(server: LiveServer) -> None:
+    with server.connect() as peer:
+        peer.send(head("/list", "Connection: close") + NEXT)
+        assert peer.response().get("Connection") == "close"
+        is_closed(peer)
+
+
+def test_closed_when_the_app_asks(server: LiveServer) -> None:
+    with server.connect() as peer:
+        peer.send(head("/close-wanted") + NEXT)
+        assert peer.response().get("Connection") == "close"
+        is_closed(peer)
+
+
+def test_slow_reader_gets_every_byte(server: LiveServer) -> None:
+    for path in ("big", "big-generator", "write-big"):
+        with server.connect(receive_buffer=4096) as peer:
+            peer.send(head(f"/{path}"))
+            # Others are served while this one takes its time.
+            assert server.get("/list").body == b"hello world"
+            assert peer.response().body == BIG
+
+
+# --- heads --------------------------------------------------------------------------------------------
+
+
+def test_date_and_server(server: LiveServer) -> None:
+    """RFC 9110 §5.6.7: IMF-fixdate; RFC 9110 §6.6.1: in every response of a server with a clock."""
+    from email.utils import parsedate_to_datetime
+
+    reply = server.get("/list")
+    date = reply.get("Date")
+    assert date
+    assert date.endswith(" GMT")
+    assert parsedate_to_datetime(date).year > 2000
+
+
+def test_own_date_and_server(server: LiveServer) -> None:
+    reply = server.get("/own-date")
+    assert reply.get("Date") == "Sun, 06 Nov 1994 08:49:37 GMT"
+    assert reply.get("Server") == "mine"
+
+
+def test_repeated_and_latin1_fields(server: LiveServer) -> None:
+    assert server.get("/cookies").all("Set-Cookie") == ["a=1", "b=2"]
+    assert server.get("/latin1").get("X-Name") == "caf\xe9"
+
+
+def test_hop_by_hop_dropped(server: LiveServer) -> None:
+    with server.connect() as peer:
+        reply = peer.request(head("/hop-by-hop"))
+        assert reply.body == b"hello"
+        assert reply.framing == "length"
+        assert reply.get("X-Kept") == "1"
+        for name in ("Keep-Alive", "Proxy-Authenticate", "TE", "Trailer", "Transfer-Encoding"):
+            assert reply.get(name) is None, name
+        assert "X-Foo" not in (reply.get("Connection") or "")
+
+
+@pytest.mark.parametrize(
+    ("path", "line"), [("reason", "HTTP/1.1 299 Quite A Reason, Indeed"), ("reason-empty", "HTTP/1.1 200 ")]
+)
+def test_reason(server: LiveServer, path: str, line: str) -> None:
+    assert server.get(f"/{path}").head.decode().splitlines()[0] == line
+
+
+def is_plain_500(reply: Reply) -> None:
+    assert reply.status == 500, reply
+    assert reply.framing == "length"
+    assert reply.get("Connection") == "close"
+    assert reply.get("X-Evil") is None
+    assert reply.get("X-Leak") is None
+    for secret in (b"Traceback", b"never seen", b"secret", b"Error:", b".py"):
+        assert secret not in reply.body, reply
+
+
+BAD = [f"bad-header-{name}" for name in pep3333.BAD_HEADERS] + [
+    f"bad-status-{name}" for name in pep3333.BAD_STATUS
+]
+
+
+@pytest.mark.parametrize("path", [*BAD, "bad-headers-dict", "bad-headers-tuple"])
+def test_bad_head_from_the_app(server: LiveServer, path: str) -> None:
+    """A clean 500, a line in the log, and a worker that lives."""
+    before = len(server.log.lines)
+    with server.connect() as peer:
+        is_plain_500(peer.request(head(f"/{path}")))
+        is_closed(peer)
+    server.wait_for_log("Error", start=before)
+    if path.startswith("bad-header-") and path.endswith("-value"):
+        assert "X-Evil" in "\n".join(server.log.lines[before:])
+    assert server.get("/list").status == 200
+    assert not any("oot" in line and "worker" in line.lower() for line in server.log.lines[before:])
+
+
+# --- start_response, write, exceptions ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "raises",
+        "raises-after-start",
+        "system-exit",
+        "start-twice",
+        "never",
+        "lazy-never",
+        "fails-first",
+        "fails-after-empty",
+        "none",
+        "number",
+        "text",
+        "bytearray",
+        "bytes",
+        "write-text",
+        "close-fails-first",
+        "close-not-bytes",
+        "close-start-response-fails",
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_failure_before_the_head(server: LiveServer, path: str, method: str) -> None:
+    with server.connect() as peer:
+        is_plain_500(peer.request(head(f"/{path}", "Content-Length: 0", method=method)))
+        is_closed(peer)
+    assert server.get("/list").status == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "begun"),
+    [
+        ("fails-later", b"first"),
+        ("text-later", b"ok"),
+        ("exc-info-after", b"begun"),
+        ("write-fails", b"begun"),
+        ("close-fails-later", b"first"),
+    ],
+)
+def test_failure_after_the_head(server: LiveServer, path: str, begun: bytes) -> None:
+    """What is sent is sent; the end must not look like one: RFC 9112 §8."""
+    with server.connect() as peer:
+        peer.send(head(f"/{path}") + NEXT)
+        answer = peer.read_to_end()
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert begun in answer
+    assert not answer.endswith(b"0\r\n\r\n")
+    assert answer.count(b"HTTP/1.1") == 1
+    for secret in (b"Traceback", b"never", b"Never", b"RuntimeError"):
+        assert secret not in answer
+
+
+def test_failure_is_logged(server: LiveServer) -> None:
+    start = len(server.log.lines)
+    get(server, "/raises")
+    server.wait_for_log("RuntimeError: secret-of-the-application", start=start)
+    assert any("Traceback" in line for line in server.log.lines[start:])
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "body"),
+    [
+        ("exc-info-before", 500, b"error page"),
+        ("exc-info-first", 502, b"error page"),
+        ("lazy-empty-first", 503, b"sorry"),
+    ],
+)
+def test_exc_info_replaces_the_head(server: LiveServer, path: str, status: int, body: bytes) -> None:
+    with server.connect() as peer:
+        reply = peer.request(head(f"/{path}"))
+        assert (reply.status, reply.body) == (status, body)
+        assert reply.get("X-First") is None
+        stays_open(peer)
+
+
+def test_errors_stream(server: LiveServer) -> None:
+    assert server.get("/errors").body == b"ok"
+    server.wait_for_log("the application says: gr")
+    server.wait_for_log("and this")
+
+
+def test_environ_is_the_requests_own(server: LiveServer) -> None:
+    with server.connect() as peer:
+        for _ in range(3):
+            assert peer.request(head("/environ-is-mine")).body == b"fresh"
+
+
+def test_kept_objects_are_not_reused(server: LiveServer) -> None:
+    with server.connect() as peer:
+        for size in (0, 5, 20_000):
+            reply = peer.request(
+                head("/keep-everything", f"Content-Length: {size}", method="POST") + b"x" * size
+            )
+            assert reply.body == b"%d distinct" % size
+
+
+# --- close() -------------------------------------------------------------------------------------------
+
+
+def closed(server: LiveServer) -> dict[str, int]:
+    found: dict[str, int] = json.loads(server.get("/closed").body)
+    return found
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "close",
+        "close-empty",
+        "close-generator",
+        "close-fails-first",
+        "close-fails-later",
+        "close-204",
+        "close-not-bytes",
+        "close-start-response-fails",
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_close_is_called_once(server: LiveServer, name: str, method: str) -> None:
+    before = closed(server).get(name, 0)
+    server.exchange(head(f"/{name}", "Connection: close", method=method))
+    assert closed(server)[name] == before + 1
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize(("path", "key"), [("file-counted", "file"), ("file-like", "file-like")])
+def test_file_is_closed_once(server: LiveServer, path: str, key: str, method: str) -> None:
+    before = closed(server).get(key, 0)
+    get(server, f"/{path}", method=method)
+    assert closed(server)[key] == before + 1
+
+
+def test_close_is_called_when_the_client_goes(server: LiveServer) -> None:
+    before = closed(server).get("close-endless", 0)
+    with server.connect() as peer:
+        peer.send(head("/close-endless"))
+        peer.read_until(b"xxxx")
+    # The server sees the end of the connection in its own time: ask until it has.
+    for _ in range(2000):
+        if closed(server).get("close-endless", 0) != before:
+            break
+    assert closed(server)["close-endless"] == before + 1
+
+
+def test_endless_head_ends(server: LiveServer) -> None:
+    before = closed(server).get("close-endless", 0)
+    with server.connect() as peer:
+        assert peer.request(head("/close-endless", method="HEAD"), "HEAD").status == 200
+        stays_open(peer)
+    assert closed(server)["close-endless"] == before + 1
+
+
+# --- input ---------------------------------------------------------------------------------------------
+
+LINES = b"one\ntwo\r\n\nlast"
+INPUT = [
+    ("read()", [LINES]),
+    ("read(-1)|read()", [LINES, b""]),
+    ("read(None)", [LINES]),
+    ("read(0)|read(3)|read()", [b"", LINES[:3], LINES[3:]]),
+    ("read(1000)|read(1000)", [LINES, b""]),
+    ("readline()|readline()|readline()|readline()|readline()", [b"one\n", b"two\r\n", b"\n", b"last", b""]),
+    ("readline(-1)|readline(0)|readline(2)|readline()", [b"one\n", b"", b"tw", b"o\r\n"]),
+    ("readlines()", [[b"one\n", b"two\r\n", b"\n", b"last"]]),
+    ("readlines(-1)", [[b"one\n", b"two\r\n", b"\n", b"last"]]),
+    ("readlines(3)|read()", [[b"one\n"], b"two\r\n\nlast"]),
+    ("list", [[b"one\n", b"two\r\n", b"\n", b"last"]]),
+    ("next|readline()|list|read()", [b"one\n", b"two\r\n", [b"\n", b"last"], b""]),
+]
+
+
+def as_length(body: bytes) -> tuple[list[str], bytes]:
+    return [f"Content-Length: {len(body)}"], body
+
+
+def as_chunks(body: bytes) -> tuple[list[str], bytes]:
+    pieces = [body[i : i + 3] for i in range(0, len(body), 3)]
+    return ["Transfer-Encoding: chunked"], b"".join(
+        b"%x;ext\r\n%b\r\n" % (len(piece), piece) for piece in pieces
+    ) + b"0\r\nX-Trailer: 1\r\n\r\n"
+
+
+@pytest.mark.parametrize(("calls", "results"), INPUT, ids=[row[0] for row in INPUT])
+@pytest.mark.parametrize("framed", [as_length, as_chunks])
+def test_input(
+    server: LiveServer, calls: str, results: list[Any], framed: Callable[[bytes], tuple[list[str], bytes]]
+) -> None:
+    fields, body = framed(LINES)
+    with server.connect() as peer:
+        # The next request is there already: not a byte of it may be read as this one's body.
+        peer.send(head(f"/input?{calls}", *fields, method="POST") + body + NEXT)
+        assert peer.response().text == repr(results)
+        assert peer.response().body == b"hello world"
+
+
+@pytest.mark.parametrize("calls", [row[0] for row in INPUT if "next" not in row[0]])
+def test_input_without_body(server: LiveServer, calls: str) -> None:
+    reply = server.get(f"/input?{calls}")
+    empty = [[] if "list" in call or "lines" in call else b"" for call in calls.split("|")]
+    assert reply.text == repr(empty)
+
+
+SIZES = [0, 1, 10_240, 65_536, 100_000, 1 << 20, (1 << 20) + 1, 3 << 20]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("chunk", [0, 1000, 65_536])
+def test_bodies_of_every_size(server: LiveServer, size: int, chunk: int) -> None:
+    """In memory and past body_buffer_size in a temporary file: the same to the application."""
+    body = (b"%07d\n" % size) * (size // 8) + b"x" * (size % 8)
+    if chunk:
+        pieces = (body[i : i + chunk] for i in range(0, size, chunk))
+        data = b"".join(b"%X\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+        field = "Transfer-Encoding: chunked"
+    else:
+        data, field = body, f"Content-Length: {size}"
+    with server.connect() as peer:
+        peer.send(head("/digest", field, method="POST"), data + NEXT)
+        assert peer.response().text == f"{size} {zlib.crc32(body)} {size}"
+        assert peer.response().body == b"hello world"
+
+
+@pytest.mark.parametrize("path", ["unread", "read-one"])
+@pytest.mark.parametrize("size", [5, 100_000, 3 << 20])
+def test_unread_body_is_not_the_next_request(server: LiveServer, path: str, size: int) -> None:
+    body = head("/evil") * (size // len(head("/evil"))) + b"G"
+    with server.connect() as peer:
+        peer.send(head(f"/{path}", f"Content-Length: {len(body)}", method="POST") + body)
+        assert peer.response().body == (b"not looked at" if path == "unread" else b"G")
+        stays_open(peer)
+
+
+@pytest.mark.parametrize("size", [5, 100_000, 3 << 20])
+def test_input_through_the_file_wrapper(server: LiveServer, size: int) -> None:
+    body = b"u" * size
+    with server.connect() as peer:
+        reply = peer.request(head("/file-upload", f"Content-Length: {size}", method="POST") + body)
+        assert reply.body == body
+        stays_open(peer)
+
+
+# --- Expect --------------------------------------------------------------------------------------------
+
+
+def test_100_continue(server: LiveServer) -> None:
+    with server.connect() as peer:
+        peer.send(head("/digest", "Expect: 100-continue", "Content-Length: 5", method="POST"))
+        assert peer.read_until(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        assert peer.request(b"hello").text == f"5 {zlib.crc32(b'hello')} 5"
+        stays_open(peer)
+
+
+def test_100_continue_chunked(server: LiveServer) -> None:
+    with server.connect() as peer:
+        peer.send(head("/digest", "Expect: 100-continue", "Transfer-Encoding: chunked", method="POST"))
+        assert peer.read_until(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        assert peer.request(b"5\r\nhello\r\n0\r\n\r\n").text == f"5 {zlib.crc32(b'hello')} 5"
+
+
+@pytest.mark.parametrize(
+    ("fields", "body", "version"),
+    [
+        (["Content-Length: 5"], b"hello", "1.1"),  # RFC 9110 §10.1.1: not once the body has begun to come
+        (["Content-Length: 0"], b"", "1.1"),
+        ([], b"", "1.1"),
+        (["Content-Length: 5"], b"hello", "1.0"),
+    ],
+)
+def test_no_100_continue(server: LiveServer, fields: list[str], body: bytes, version: str) -> None:
+    with server.connect() as peer:
+        peer.send(head("/digest", "Expect: 100-continue", *fields, method="POST", version=version) + body)
+        assert peer.response().status == 200
+
+
+# --- limits and deadlines ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def strict() -> Iterator[LiveServer]:
+    flags = ["--limit-request-body", "1000", "--limit-request-line", "100", "--limit-request-fields", "5"]
+    flags += ["--limit-request-field-size", "64", "--header-timeout", "0.3", "--body-timeout", "0.3"]
+    flags += ["--write-timeout", "0.5", "--keep-alive", "0.3"]
+    with LiveServer("tests.apps.pep3333:app", *flags) as running:
+        yield running
+
+
+LIMITS = [
+    ("line", 414, f"GET /{'a' * 100} HTTP/1.1\r\nHost: a\r\n\r\n"),
+    ("fields", 431, "GET / HTTP/1.1\r\nHost: a\r\n" + "X: y\r\n" * 5 + "\r\n"),
+    ("field-size", 431, f"GET / HTTP/1.1\r\nHost: a\r\nX: {'y' * 64}\r\n\r\n"),
+    ("body", 413, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1001\r\n\r\n"),
+    (
+        "body-expect",
+        413,
+        "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1001\r\n\r\n",
+    ),
+    (
+        "body-chunked",
+        413,
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+        + ("1f4\r\n" + "x" * 500 + "\r\n") * 3,
+    ),
+    ("chunk", 413, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3e9\r\n"),
+    (
+        "trailers",
+        431,
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + "X: y\r\n" * 6 + "\r\n",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "status", "data"), LIMITS, ids=[row[0] for row in LIMITS])
+def test_limit(strict: LiveServer, name: str, status: int, data: str) -> None:
+    answer = strict.exchange(data.encode())
+    assert answer.startswith(b"HTTP/1.1 %d " % status)
+    assert answer.count(b"HTTP/1.1") == 1
+
+
+def test_at_the_limit(strict: LiveServer) -> None:
+    target = "/list?" + "a" * (100 - len("GET /list? HTTP/1.1\r\n"))
+    assert strict.get(target).status == 200
+    assert strict.get("/list", *["X: y"] * 4).status == 200
+    assert strict.get("/list", "X: " + "y" * (64 - len("X: \r\n"))).status == 200
+    with strict.connect() as peer:
+        assert (
+            peer.request(head("/digest", "Content-Length: 1000", method="POST") + b"x" * 1000).status == 200
+        )
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"G",
+        b"GET / HTTP/1.1\r\nHost: a\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+    ],
+)
+def test_408(strict: LiveServer, data: bytes) -> None:
+    answer = strict.exchange(data)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert answer.count(b"HTTP/1.1") == 1
+
+
+def test_slow_loris_gets_408(strict: LiveServer) -> None:
+    """Byte after byte does not move the deadline of the head: it is one for the whole."""
+    import select
+    import time
+
+    with strict.connect() as peer:
+        peer.send(b"GET / HTTP/1.1\r\nHost: a\r\nX: ")
+        begun = time.monotonic()
+        while not select.select([peer.sock], [], [], 0.05)[0]:
+            peer.send(b"y")
+            assert time.monotonic() - begun < 10
+        assert peer.response().status == 408
+
+
+@pytest.mark.parametrize("data", [b"", NEXT])
+def test_idle_connection_is_closed_silently(strict: LiveServer, data: bytes) -> None:
+    with strict.connect() as peer:
+        if data:
+            peer.send(data)
+            assert peer.response().status == 200
+        assert peer.read_to_end() == b""
+
+
+def test_reader_that_takes_nothing_is_cut(strict: LiveServer) -> None:
+    """The worker goes on; the connection ends before the body does."""
+    with strict.connect(receive_buffer=4096) as peer:
+        peer.send(head("/close-endless"))
+        for _ in range(2000):
+            if closed(strict).get("close-endless"):
+                break
+            assert strict.get("/list").status == 200
+        else:
+            pytest.fail("still being written to")
+
+
+# --- wsgiref.validate ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("framed", [as_length, as_chunks])
+def test_validator(
+    live: Callable[..., LiveServer], framed: Callable[[bytes], tuple[list[str], bytes]]
+) -> None:
+    running = live("tests.apps.validated:app")
+    fields, body = framed(LINES)
+    with running.connect() as peer:
+        reply = peer.request(
+            head("/everything?x=1", *fields, "Content-Type: text/plain", method="POST") + body
+        )
+        assert reply.status == 202
+        assert reply.get("X-Second") == "yes"
+        assert reply.body == b"written\nread(2): on\nreadline: e\nreadlines: two\r\n\nrest: \n|last\n"
+        assert peer.request(head("/simple")).body == b"simple"
+        assert peer.request(head("/simple", method="HEAD"), "HEAD").status == 200
+        assert peer.request(head("/empty")).status == 204
+        assert peer.request(head("/simple")).body == b"simple"
+    running.wait_for_log("closed by the server")
+    assert "AssertionError" not in running.log.text

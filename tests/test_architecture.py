@@ -1,0 +1,165 @@
+"""The house: every module imports only from the floors below, and stays readable."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.live import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+PACKAGE = ROOT / "fastwsgi"
+FLOORS = {
+    0: "settings http11 errors",
+    1: "actions supervision request policy _parser _parser_py _serializer _serializer_py deadlines body chunked endpoint wsgi response connection",
+    2: "_io _io_py _impl sockets process scoreboard logs app config files",
+    3: "channel loop",
+    4: "worker",
+    5: "master",
+    6: "__main__ __init__",
+}
+FLOOR = {module: floor for floor, modules in FLOORS.items() for module in modules.split()}
+# On floors 1 to 3 modules build on each other: one may import those written before it.
+ORDER = {module: place for place, module in enumerate(FLOOR)}
+OUTSIDE = {
+    "socket",
+    "select",
+    "selectors",
+    "os",
+    "ssl",
+    "time",
+    "threading",
+    "signal",
+    "logging",
+    "tempfile",
+    "subprocess",
+    "gevent",
+}
+VAGUE = {"util", "utils", "helpers", "common", "base", "core", "misc"}
+SOURCES = sorted(PACKAGE.glob("*.py"))
+CYTHON = sorted([*PACKAGE.glob("*.pyx"), *PACKAGE.glob("*.pxd")])
+ALL_SOURCES = sorted(
+    [*SOURCES, *PACKAGE.glob("*.pyx"), *PACKAGE.glob("*.pxd"), *PACKAGE.glob("*.pyi"), *PACKAGE.glob("*.h")]
+)
+TAG = re.compile(r"RFC \d{4}(?: §\d+(?:\.\d+)*)?(?![\d§])")
+OLD_RFCS = {"2616": "9110", "7230": "9112", "7231": "9110", "7232": "9110", "7233": "9110", "7235": "9110"}
+
+
+def name(path: Path) -> str:
+    return path.stem
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Yield every module that a source file imports, wherever: `.x` for one of ours, else its top name."""
+    if path.suffix in {".pyx", ".pxd"}:
+        for module, names in re.findall(
+            r"^ *from (\.\w*|\w+)[\w.]* c?import ([\w, ]+)", path.read_text(), re.MULTILINE
+        ):
+            yield from [module] if module != "." else [f".{name.strip()}" for name in names.split(",")]
+        return
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            if node.level == 0:
+                yield str(node.module).partition(".")[0]
+            elif node.module:
+                yield f".{node.module}"
+            else:
+                yield from (f".{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *CYTHON], ids=lambda path: path.name)
+def test_imports_only_from_below(path: Path) -> None:
+    module = path.stem
+    for other in imported(path):
+        if other.startswith(".") and other != ".__version__":
+            below = other[1:]
+            assert below in FLOOR, f"{path.name} imports {below}, which has no floor"
+            assert ORDER[below] < ORDER[module], (
+                f"{module}.py (floor {FLOOR[module]}) imports {below} from no lower place"
+            )
+        else:
+            assert other != "fastwsgi", f"{path.name}: import relatively"
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *CYTHON], ids=lambda path: path.name)
+def test_low_floors_are_sans_io(path: Path) -> None:
+    if FLOOR[path.stem] <= 1:
+        assert not OUTSIDE & set(imported(path)), path.stem
+
+
+@pytest.mark.parametrize("path", ALL_SOURCES, ids=lambda path: path.name)
+def test_shape(path: Path) -> None:
+    text = path.read_text()
+    assert path.stem in FLOOR, "a module without a floor: give it one here, and in docs/design.md"
+    assert path.stem.strip("_") not in VAGUE
+    assert len(text.splitlines()) <= 500
+    if path.suffix == ".py":
+        assert ast.get_docstring(ast.parse(text)), "a module says what it owns"
+
+
+@pytest.mark.parametrize(
+    "path", [*ALL_SOURCES, *sorted((ROOT / "tests").rglob("*.py"))], ids=lambda path: path.name
+)
+def test_standards_are_cited_by_section(path: Path) -> None:
+    text = path.read_text()
+    for match in re.finditer(r"RFC[ -]?\d{4}[^\n]{0,12}", text):
+        tag = TAG.match(match[0])
+        assert tag, f"{match[0]!r}: write it as RFC 9112 §6.3"
+        number = tag[0][4:8]
+        assert number not in OLD_RFCS, f"{match[0]!r} is obsoleted by RFC {OLD_RFCS[number]}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_imports_alone(path: Path) -> None:
+    """In a fresh interpreter, with warnings as errors: no cycle that another module's import hides."""
+    module = "fastwsgi" if path.stem == "__init__" else f"fastwsgi.{path.stem}"
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {module}"
+    done = subprocess.run(
+        [sys.executable, "-I", "-W", "error", "-c", code], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+
+
+def test_importing_the_package_loads_only_the_switch() -> None:
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import fastwsgi; print([m for m in sys.modules if m.startswith('fastwsgi.')])"
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['fastwsgi._impl']"
+
+
+def test_twins_have_the_same_words() -> None:
+    """A constant is written once: both twins read it, neither repeats it."""
+    for twin in PACKAGE.glob("*.pyx"):
+        assert (PACKAGE / f"{twin.stem}_py.py").exists(), twin.name
+        assert (PACKAGE / f"{twin.stem}.pyi").exists(), f"{twin.name} has no stub"
+
+
+def test_every_typed_source_is_in_the_switch() -> None:
+    from fastwsgi import _impl
+
+    assert {path.stem for path in PACKAGE.glob("*.pyx")} == set(_impl.TWINS)
+    assert {path.stem for path in PACKAGE.glob("*.pxd")} - set(_impl.TWINS) <= set(_impl.ONE_SOURCE)
+
+
+def test_every_citation_has_a_test() -> None:
+    """A branch decided by a standard is tested under the same tag."""
+    cited = {
+        tag: path.name
+        for path in ALL_SOURCES
+        for tag in re.findall(r"RFC \d{4} §\d+(?:\.\d+)*", path.read_text())
+    }
+    tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("*.py"))
+    untested = {
+        tag: where for tag, where in cited.items() if not re.search(re.escape(tag) + r"(?!\d)", tests)
+    }
+    assert not untested

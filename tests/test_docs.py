@@ -1,0 +1,59 @@
+"""What the pages say is there: links, make targets, options; and no word of installing a name from an index."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fastwsgi.settings import SETTINGS
+from tests.live import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
+
+def name(path: Path) -> str:
+    return path.name
+
+
+def code(text: str) -> str:
+    """Return what stands in backquotes, inline and in blocks."""
+    return "\n".join(re.findall(r"```.*?```|`[^`\n]+`", text, re.DOTALL))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
+        if "://" not in target and not target.startswith("mailto:"):
+            assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_make_targets_exist(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"\bmake ([a-z][a-z-]+)", code(page.read_text())))
+    assert named <= targets
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_nobody_is_told_to_install_the_name(page: Path) -> None:
+    """The name belongs to another project on the public index: a checkout or a wheel file, never the name."""
+    assert not re.search(
+        r"\b(pip|uv|pipx|conda)\b[^\n`]*\b(install|add)\b[^\n`]* fastwsgi(?![/\w-])", page.read_text()
+    )
+
+
+def test_options_in_the_readme_exist() -> None:
+    flags = {flag for setting in SETTINGS for flag in setting.flags} | {"--version", "--help"}
+    lines = [
+        line
+        for line in (ROOT / "README.md").read_text().splitlines()
+        if re.search(r"\bfastwsgi .*--?\w", line)
+    ]
+    for line in lines:
+        for flag in re.findall(r"(?<=\s)--[a-z][a-z-]+", line):
+            assert flag in flags, line

@@ -1,0 +1,490 @@
+"""The error log's format and reopening; the access log's atoms, escapes, and what it does when writing fails."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import re
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastwsgi import logs
+from fastwsgi.errors import ConfigError
+from fastwsgi.logs import AccessLog
+from fastwsgi.settings import Config
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+COMBINED = Config().access_log_format
+NOON = 1_700_000_000.25  # 14 Nov 2023 22:13:20 UTC
+ENVIRON = {
+    "REMOTE_ADDR": "192.0.2.7",
+    "REQUEST_METHOD": "GET",
+    "RAW_URI": "/a%20b?x=1",
+    "PATH_INFO": "/a b",
+    "QUERY_STRING": "x=1",
+    "SERVER_PROTOCOL": "HTTP/1.1",
+    "HTTP_REFERER": "http://example.com/",
+    "HTTP_USER_AGENT": "curl/8",
+    "HTTP_X_FORWARDED_FOR": "198.51.100.1",
+    "CONTENT_TYPE": "text/plain",
+    "wsgi.url_scheme": "http",
+    "wsgi.version": (1, 0),
+}
+HEADERS = [("Content-Type", "text/html"), ("X-Id", "7")]
+
+
+@pytest.fixture(autouse=True)
+def _utc_and_own_handlers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    logger = logging.getLogger("fastwsgi.error")
+    handlers, level, propagate = logger.handlers[:], logger.level, logger.propagate
+    yield
+    for handler in logger.handlers:
+        if handler not in handlers:
+            handler.close()
+    logger.handlers[:], logger.propagate = handlers, propagate
+    logger.setLevel(level)
+    monkeypatch.undo()
+    time.tzset()
+
+
+def line(fmt: str, environ: dict[str, Any] | None = None, **change: Any) -> str:
+    """Format one line, without its end."""
+    lines: list[bytes] = []
+    log = logs._compile(fmt, lines.append, lambda: NOON)
+    values = {"status": "200 OK", "headers": HEADERS, "nbytes": 512, "seconds": 1.2345678, **change}
+    log(ENVIRON if environ is None else environ, *values.values())
+    assert len(lines) == 1
+    return lines[0].decode()
+
+
+# --- formats --------------------------------------------------------------------------------------------
+
+
+def test_combined_format() -> None:
+    assert line(COMBINED) == (
+        '192.0.2.7 - - [14/Nov/2023:22:13:20 +0000] "GET /a%20b?x=1 HTTP/1.1" 200 512 '
+        '"http://example.com/" "curl/8"'
+    )
+
+
+@pytest.mark.parametrize(
+    ("fmt", "expected"),
+    [
+        ("%(h)s", "192.0.2.7"),
+        ("%(l)s", "-"),
+        ("%(u)s", "-"),
+        ("%(t)s", "[14/Nov/2023:22:13:20 +0000]"),
+        ("%(r)s", "GET /a%20b?x=1 HTTP/1.1"),
+        ("%(m)s", "GET"),
+        ("%(U)s", "/a b"),
+        ("%(q)s", "x=1"),
+        ("%(H)s", "HTTP/1.1"),
+        ("%(s)s", "200"),
+        ("%(b)s", "512"),
+        ("%(B)s", "512"),
+        ("%(B)d", "512"),
+        ("%(f)s", "http://example.com/"),
+        ("%(a)s", "curl/8"),
+        ("%(T)s", "1"),
+        ("%(T)i", "1"),
+        ("%(M)s", "1234"),
+        ("%(D)s", "1234567"),
+        ("%(L)s", "1.234568"),
+        ("%(p)s", f"<{os.getpid()}>"),
+        ("%({x-forwarded-for}i)s", "198.51.100.1"),
+        ("%({X-Forwarded-For}i)s", "198.51.100.1"),
+        ("%({content-type}i)s", "text/plain"),
+        ("%({content-type}o)s", "text/html"),
+        ("%({X-ID}o)s", "7"),
+        ("%({missing}i)s %({missing}o)s %({missing}e)s", "- - -"),
+        ("%({REMOTE_ADDR}e)s %({remote_addr}e)s", "192.0.2.7 192.0.2.7"),
+        ("%({wsgi.url_scheme}e)s %({wsgi.version}e)s", "http (1, 0)"),
+        ("%({RAW_URI}e)s", "/a%20b?x=1"),
+        ("%(nothing)s %({no such}i)s", "- -"),
+        ("100%% %(m)s", "100% GET"),
+        ("%%(r)s", "%(r)s"),
+        (
+            "%(m)8s|%(m)-8s|%(m).2s|%(B)06d|%(r)-40s|",
+            f"     GET|GET     |GE|000512|{'GET /a%20b?x=1 HTTP/1.1':40}|",
+        ),
+        ("{%(m)s} '\\' \"q\"\ttab é", "{GET} '\\' \"q\"\ttab é"),
+        ("no atoms", "no atoms"),
+        ("{fast} {slow} {counts} {0} {{}}", "{fast} {slow} {counts} {0} {{}}"),
+        ("", ""),
+    ],
+)
+def test_atoms(fmt: str, expected: str) -> None:
+    assert line(fmt) == expected
+
+
+@pytest.mark.parametrize(
+    "fmt", ["%", "50% %(m)s", "%(m", "%m", "%(m)", "%(m)d", "%(B)f", "%(t)q", "%({x}i)d"]
+)
+def test_a_bad_format_is_refused(fmt: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(repr(fmt))):
+        logs.check_format(fmt)
+
+
+def test_check_format_takes_the_default() -> None:
+    logs.check_format(COMBINED)
+
+
+def test_a_request_of_which_little_is_known() -> None:
+    assert line(COMBINED, {}, status="", headers=None, nbytes=0).endswith('] "- - -" - 0 "-" "-"')
+    assert line("%(h)s %(U)s %(q)s %(r)9s", {"REMOTE_ADDR": ""}) == "- - -     - - -"
+    assert line("%({x}o)s", headers=None) == "-"
+
+
+@pytest.mark.parametrize(
+    ("authorization", "user"),
+    [
+        ("Basic YWxhZGRpbjpvcGVuc2VzYW1l", "aladdin"),
+        ("basic YWxhZGRpbjpvcGVuc2VzYW1l", "aladdin"),
+        ("Basic YWxhZGRpbg==", "aladdin"),
+        ("Basic Og==", "-"),
+        ("Basic /w==", "-"),
+        ("Basic !", "-"),
+        ("Basic \xe9", "-"),
+        ("Basic", "-"),
+        ("Bearer YWxhZGRpbjpvcGVuc2VzYW1l", "-"),
+        ("", "-"),
+        ("Basic YSJiCmM6eA==", "a\\x22b\\x0ac"),
+    ],
+)
+def test_user(authorization: str, user: str) -> None:
+    assert line('"%(u)s"', {**ENVIRON, "HTTP_AUTHORIZATION": authorization}) == f'"{user}"'
+
+
+def test_the_time_is_made_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [NOON]
+    made: list[float] = []
+
+    def stamp(second: float) -> str:
+        made.append(second)
+        return f"<{second:.0f}>"
+
+    monkeypatch.setattr(logs, "_stamp", stamp)
+    lines: list[bytes] = []
+    log = logs._compile("%(t)s", lines.append, lambda: now[0])
+    for now[0] in (5.0, 5.9, 6.0, 6.5, 5.5, 100.0):  # also backwards: clocks are set
+        log({}, "200 OK", None, 0, 0.0)
+    assert made == [5, 6, 5, 100]
+    assert lines == [b"<5>", b"<5>", b"<6>", b"<6>", b"<5>", b"<100>"]
+
+
+# --- what a client sent cannot forge --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a\nb", "a\\x0ab"),
+        ("a\r\n127.0.0.1 - -", "a\\x0d\\x0a127.0.0.1 - -"),
+        ('a"b', "a\\x22b"),
+        ("a\\x22b", "a\\x5cx22b"),
+        ("\x1b[31m\x7f\0\t", "\\x1b[31m\\x7f\\x00\\x09"),
+        ("caf\xc3\xa9", "caf\\xc3\\xa9"),
+        ("\x85\u2028\ud800", "\\x85\\u2028\\ud800"),
+        ("it's {fine} %(r)s", "it's {fine} %(r)s"),
+    ],
+)
+@pytest.mark.parametrize(
+    "key", ["RAW_URI", "HTTP_USER_AGENT", "HTTP_REFERER", "REMOTE_ADDR", "REQUEST_METHOD"]
+)
+def test_escapes(key: str, text: str, expected: str) -> None:
+    assert line(COMBINED, {**ENVIRON, key: text}) == line(COMBINED, {**ENVIRON, key: "@@"}).replace(
+        "@@", expected
+    )
+
+
+@pytest.mark.parametrize(
+    ("fmt", "expected"),
+    [
+        ('"%({x}i)s"', '"a\\x09\\x22b"'),
+        ("%({x}i)s\t%(m)s", "a\\x09\\x22b\tGET"),
+        ("%({x}i)s", "a\\x09\\x22b"),
+        ("é %({HTTP_X}e)s", "é a\\x09\\x22b"),
+    ],
+)
+def test_only_the_format_brings_special_characters_in(fmt: str, expected: str) -> None:
+    assert line(fmt, {**ENVIRON, "HTTP_X": 'a\t"b'}) == expected
+
+
+def test_response_headers_and_objects_are_escaped() -> None:
+    assert line('"%({x-id}o)s"', headers=[("X-Id", 'a"\n')]) == '"a\\x22\\x0a"'
+    assert line('"%({thing}e)s"', {**ENVIRON, "thing": {"k": 'a"'}}) == "\"{'k': 'a\\x22'}\""
+    assert line(COMBINED, {**ENVIRON, "HTTP_REFERER": 5}).endswith('"5" "curl/8"')
+
+
+CLIENT_TEXT = st.text(max_size=30)
+
+
+@given(CLIENT_TEXT, CLIENT_TEXT, CLIENT_TEXT, st.sampled_from([COMBINED, "%(a)s\t%(f)s %({RAW_URI}e)s"]))
+def test_whatever_comes_a_request_is_one_line_of_printable_ascii(
+    uri: str, referer: str, agent: str, fmt: str
+) -> None:
+    environ = {**ENVIRON, "RAW_URI": uri, "HTTP_REFERER": referer, "HTTP_USER_AGENT": agent}
+    text = line(fmt, environ)
+    assert text.isascii()
+    assert text.replace("\t", "").isprintable()
+    for special in '"\t':
+        assert text.count(special) == fmt.count(special)
+
+
+# --- writing --------------------------------------------------------------------------------------------
+
+
+def request(log: AccessLog, path: str = "/") -> None:
+    log.log({"RAW_URI": path}, "200 OK", None, 1, 0.1)
+
+
+URI = "%({RAW_URI}e)s"
+
+
+def test_lines_wait_for_flush(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    path.write_text("before\n")
+    log = AccessLog.open(str(path), URI)
+    for n in range(3):
+        request(log, f"/{n}")
+    assert path.read_text() == "before\n"
+    log.flush()
+    log.flush()
+    assert path.read_text() == "before\n/0\n/1\n/2\n"
+    request(log, "/last")
+    log.close()
+    assert path.read_text().endswith("/last\n")
+
+
+def test_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
+    log = AccessLog.open("-", URI)
+    request(log)
+    log.reopen()
+    log.close()
+    assert capfd.readouterr().out == "/\n"
+
+
+def test_a_pipe_is_written_in_whole_lines_that_fit_its_buffer(disk: FailingDisk) -> None:
+    reader, writer = os.pipe()
+    log = AccessLog(writer, URI)
+    for n in range(100):
+        request(log, f"/{n}" * 40)
+    request(log, "x" * 5000)
+    request(log, "/end")
+    log.flush()
+    assert disk.taken.count(b"\n") == 102
+    assert all(len(data) <= 4096 for data in disk.writes)
+    assert [data for data in disk.writes if not data.endswith(b"\n")] == [b"x" * 4096]
+    os.close(reader)
+    os.close(writer)
+
+
+def test_reopen_after_a_rename_loses_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    log = AccessLog.open(str(path), URI)
+    request(log, "/1")
+    log.flush()
+    path.rename(tmp_path / "access.log.1")
+    request(log, "/2")
+    log.reopen()
+    request(log, "/3")
+    log.close()
+    assert (tmp_path / "access.log.1").read_text() == "/1\n/2\n"
+    assert path.read_text() == "/3\n"
+
+
+def test_reopen_that_fails_keeps_the_old_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "logs").mkdir()
+    log = AccessLog.open(str(tmp_path / "logs" / "a"), URI)
+    (tmp_path / "logs").rename(tmp_path / "moved")
+    log.reopen()
+    request(log)
+    log.close()
+    assert (tmp_path / "moved" / "a").read_text() == "/\n"
+    assert "accesslog: cannot reopen" in caplog.text
+
+
+def test_the_path_counts_from_where_the_log_was_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    log = AccessLog.open("a.log", URI)
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir(tmp_path / "sub")
+    (tmp_path / "a.log").unlink()
+    log.reopen()
+    log.close()
+    assert (tmp_path / "a.log").exists()
+
+
+def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"accesslog = '.*/no/log': No such file or directory"):
+        AccessLog.open(str(tmp_path / "no" / "log"), URI)
+
+
+class FailingDisk:
+    """Stands in for os.write: takes what it is told to, then fails as it is told to."""
+
+    def __init__(self) -> None:
+        self.taken = b""
+        self.writes: list[bytes] = []
+        self.plan: list[int | OSError] = []
+
+    def __call__(self, _fd: int, data: bytes) -> int:
+        step = self.plan.pop(0) if self.plan else len(data)
+        if isinstance(step, OSError):
+            raise step
+        self.taken += data[:step]
+        self.writes.append(data)
+        return min(step, len(data))
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> FailingDisk:
+    disk = FailingDisk()
+    monkeypatch.setattr(os, "write", disk)
+    return disk
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> AccessLog:
+    return AccessLog(os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT), URI, str(tmp_path / "log"))
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_batch_is_one_write(disk: FailingDisk, log: AccessLog) -> None:
+    for _ in range(1000):
+        request(log, "/" * 9)
+    log.flush()
+    assert [len(data) for data in disk.writes] == [10_000]
+    log.close()
+
+
+def test_short_writes_are_continued(disk: FailingDisk, log: AccessLog) -> None:
+    disk.plan = [1, 2, 3]
+    request(log, "/12345678")
+    log.flush()
+    assert disk.taken == b"/12345678\n"
+    log.close()
+
+
+def test_a_full_disk_is_told_once_and_costs_lines_only(
+    disk: FailingDisk, log: AccessLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    disk.plan = [FULL, FULL, FULL]
+    for _ in range(3):
+        request(log)
+        request(log)
+        log.flush()
+    assert [r.message for r in caplog.records] == [
+        "access log: cannot write: No space left on device; lines are lost until that ends"
+    ]
+    assert log.lost == 6
+    request(log, "/again")
+    log.flush()
+    assert caplog.records[-1].message == "access log: writing works again; 6 lines were lost"
+    assert disk.taken == b"/again\n"
+    assert log.lost == 0
+    log.close()
+
+
+def test_a_line_torn_by_a_full_disk_is_ended(disk: FailingDisk, log: AccessLog) -> None:
+    request(log, "/1")
+    request(log, "/torn")
+    request(log, "/3")
+    disk.plan = [5, FULL]
+    log.flush()
+    assert log.lost == 2
+    request(log, "/4")
+    log.flush()
+    assert disk.taken == b"/1\n/t\n/4\n"
+    log.close()
+
+
+def test_a_full_pipe_keeps_its_lines_for_later(disk: FailingDisk, log: AccessLog) -> None:
+    disk.plan = [2, BlockingIOError(errno.EAGAIN, "again"), BlockingIOError(errno.EAGAIN, "again")]
+    request(log, "/1")
+    log.flush()
+    request(log, "/2")
+    log.flush()
+    log.flush()
+    assert disk.taken == b"/1\n/2\n"
+    assert log.lost == 0
+    log.close()
+
+
+def test_a_pipe_that_nobody_reads_does_not_fill_the_memory(
+    disk: FailingDisk, log: AccessLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    disk.plan = [BlockingIOError(errno.EAGAIN, "again")] * 2
+    request(log, "x" * (logs._MOST_WAITING - 10))
+    log.flush()
+    assert log.lost == 0
+    request(log, "/12345678901")
+    log.flush()
+    assert log.lost == 2
+    assert "its reader is too slow" in caplog.text
+    log.flush()
+    assert disk.taken == b""
+    log.close()
+
+
+# --- error log ------------------------------------------------------------------------------------------
+
+ERROR_LINE = r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}\] \[%d\] \[%s\] %s\n"
+
+
+def test_error_log_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    logger = logs.setup(Config())
+    assert logger.name == "fastwsgi.error"
+    logger.info("hello %s", "world")
+    logger.debug("not this")
+    assert re.fullmatch(ERROR_LINE % (os.getpid(), "INFO", "hello world"), capsys.readouterr().err)
+    assert not logger.propagate
+
+
+def test_error_log_in_a_file_and_reopened(tmp_path: Path) -> None:
+    path = tmp_path / "error.log"
+    logger = logs.setup(Config(errorlog=str(path), loglevel="debug"))
+    logger.debug("one")
+    path.rename(tmp_path / "old")
+    logger.debug("two")
+    logs.reopen()
+    logger.debug("three")
+    assert re.search("one\n.*two\n$", (tmp_path / "old").read_text())
+    assert re.fullmatch(ERROR_LINE % (os.getpid(), "DEBUG", "three"), path.read_text())
+
+
+def test_setup_again_moves_the_log(tmp_path: Path) -> None:
+    first = logs.setup(Config(errorlog=str(tmp_path / "1")))
+    second = logs.setup(Config(errorlog=str(tmp_path / "2"), loglevel="error"))
+    assert first is second
+    second.error("here")
+    second.info("nowhere")
+    assert (tmp_path / "1").read_text() == ""
+    assert (tmp_path / "2").read_text().count("\n") == 1
+
+
+def test_error_log_that_cannot_be_opened_leaves_the_old_one(tmp_path: Path) -> None:
+    logger = logs.setup(Config(errorlog=str(tmp_path / "1")))
+    with pytest.raises(ConfigError, match=r"errorlog = '.*/no/log': No such file or directory"):
+        logs.setup(Config(errorlog=str(tmp_path / "no" / "log")))
+    logger.error("still")
+    assert "still" in (tmp_path / "1").read_text()
+
+
+def test_reopen_leaves_standard_error_alone() -> None:
+    logs.setup(Config())
+    logs.reopen()

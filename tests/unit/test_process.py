@@ -1,0 +1,334 @@
+"""Forks, signals, wait statuses and pidfiles; what forks does so in an interpreter of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fastwsgi import process
+from fastwsgi.errors import ConfigError
+from fastwsgi.process import Ending, Pidfile, Report, Signals
+from tests.live import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def run(script: str, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(script)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+        **options,  # type: ignore[call-overload]
+    )
+
+
+# --- fork --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", [0, 1, 3, 4])
+def test_a_fork_exits_with_the_code_of_its_function(code: int) -> None:
+    done = run(f"""
+        from fastwsgi import process
+        import os
+        pid = process.fork(lambda: {code})
+        print(process.Ending.of(*os.waitpid(pid, 0)) == (pid, {code}, ""))
+    """)
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+def test_output_is_written_once() -> None:
+    done = run("""
+        from fastwsgi import process
+        import os
+        print("before", end=" ")
+        pid = process.fork(lambda: print("child", end=" ") or 0)
+        os.waitpid(pid, 0)
+        print("parent")
+    """)
+    assert done.stdout == "before child parent\n"
+
+
+def test_an_exception_in_a_fork_does_not_return_into_the_parents_code() -> None:
+    done = run("""
+        from fastwsgi import process
+        import os
+        try:
+            pid = process.fork(lambda: 1 / 0)
+        finally:
+            print("one")
+        print(process.Ending.of(*os.waitpid(pid, 0)).code)
+    """)
+    assert done.stdout == "one\n3\n"
+    assert "ZeroDivisionError" in done.stderr
+
+
+def test_exit_functions_of_the_parent_are_not_run_by_a_fork() -> None:
+    done = run("""
+        from fastwsgi import process
+        import atexit, os
+        atexit.register(print, "parent ends")
+        def child():
+            atexit.register(print, "child ends")
+            return 0
+        os.waitpid(process.fork(child), 0)
+    """)
+    assert done.stdout == "child ends\nparent ends\n"
+
+
+def test_threads_of_the_application_may_end() -> None:
+    done = run("""
+        from fastwsgi import process
+        import os, threading
+        def child():
+            may_end = threading.Event()
+            def work():
+                may_end.wait()
+                print("worked")
+            threading.Thread(target=work).start()
+            may_end.set()
+            process.join_threads()
+            return 0
+        os.waitpid(process.fork(child), 0)
+    """)
+    assert (done.stdout, done.stderr) == ("worked\n", "")
+
+
+def test_no_signal_is_lost_between_fork_and_set_up() -> None:
+    """Sent while the child has no handlers yet, and with a default action that would end it."""
+    done = run("""
+        from fastwsgi import process
+        import os, select, signal
+        told_r, told_w = os.pipe()
+        def child():
+            os.read(told_r, 1)
+            signals = process.Signals(["TERM", "HUP"])
+            signals.install()
+            names = []
+            while len(names) < 2:
+                assert select.select([signals.fd], [], [], 10)[0]
+                names += signals.take()
+            print(sorted(names))
+            return 0
+        pid = process.fork(child)
+        os.kill(pid, signal.SIGTERM)
+        os.kill(pid, signal.SIGHUP)
+        os.write(told_w, b"x")
+        print(process.Ending.of(*os.waitpid(pid, 0))[1:], signal.pthread_sigmask(signal.SIG_BLOCK, []))
+    """)
+    assert done.stdout == "['HUP', 'TERM']\n(0, '') set()\n"
+
+
+# --- signals -----------------------------------------------------------------------------------------------
+
+
+def test_signals_are_names_in_order_and_are_given_back() -> None:
+    done = run("""
+        from fastwsgi import process
+        import os, signal
+        mine = lambda *_: None
+        signal.signal(signal.SIGHUP, mine)
+        signal.signal(signal.SIGQUIT, signal.SIG_IGN)
+        before = [signal.getsignal(n) for n in (signal.SIGHUP, signal.SIGQUIT, signal.SIGINT, signal.SIGTERM)]
+        signals = process.Signals(["HUP", "QUIT", "INT", "TERM"])
+        signals.install()
+        print(signals.take())
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+        print(signals.take(), signals.take())
+        signals.restore()
+        after = [signal.getsignal(n) for n in (signal.SIGHUP, signal.SIGQUIT, signal.SIGINT, signal.SIGTERM)]
+        print(before == after, signal.set_wakeup_fd(-1))
+    """)
+    assert done.stdout == "[]\n['TERM', 'HUP', 'INT', 'TERM'] []\nTrue -1\n"
+
+
+def test_signals_of_the_application_are_not_ours() -> None:
+    done = run("""
+        from fastwsgi import process
+        import os, signal
+        signals = process.Signals(["TERM"])
+        signals.install()
+        seen = []
+        signal.signal(signal.SIGALRM, lambda *_: seen.append(1))
+        os.kill(os.getpid(), signal.SIGALRM)
+        print(signals.take(), seen)
+    """)
+    assert done.stdout == "[] [1]\n"
+
+
+def test_inherited_block_is_lifted() -> None:
+    done = run("""
+        from fastwsgi import process
+        import os, signal
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        os.kill(os.getpid(), signal.SIGTERM)
+        signals = process.Signals(["TERM"])
+        signals.install()
+        print(signals.take())
+        signals.restore()
+        print(signal.pthread_sigmask(signal.SIG_BLOCK, []) == {signal.SIGTERM})
+    """)
+    assert done.stdout == "['TERM']\nTrue\n"
+
+
+def test_a_storm_does_not_block() -> None:
+    signals = Signals(["USR1"])
+    before = signal.getsignal(signal.SIGUSR1)
+    signals.install()
+    try:
+        for _ in range(70000):
+            signal.raise_signal(signal.SIGUSR1)
+        assert set(signals.take()) == {"USR1"}
+    finally:
+        signals.restore()
+    assert signal.getsignal(signal.SIGUSR1) is before
+
+
+# --- endings -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (0, (5, 0, "")),
+        (3 << 8, (5, 3, "")),
+        (9, (5, 0, "KILL")),
+        (11 | 0x80, (5, 0, "SEGV")),
+        (40, (5, 0, "40")),
+    ],
+)
+def test_wait_statuses(status: int, expected: tuple[int, int, str]) -> None:
+    assert Ending.of(5, status) == expected
+
+
+def test_reap_takes_only_what_it_is_asked_for() -> None:
+    done = run("""
+        from fastwsgi import process
+        import os
+        go_r, go_w = os.pipe()
+        ours = process.fork(lambda: 7)
+        theirs = process.fork(lambda: 8)
+        living = process.fork(lambda: len(os.read(go_r, 1)) + 8)
+        os.waitid(os.P_PID, ours, os.WEXITED | os.WNOWAIT)
+        os.waitid(os.P_PID, theirs, os.WEXITED | os.WNOWAIT)
+        print(process.reap([ours, living]) == [(ours, 7, "")], process.reap([living]))
+        print(os.waitpid(theirs, 0)[1] >> 8)
+        os.write(go_w, b"x")
+        os.waitid(os.P_PID, living, os.WEXITED | os.WNOWAIT)
+        print(process.reap([living])[0][1:])
+        print(process.reap([living])[0][1:])
+    """)
+    assert done.stdout == "True []\n8\n(9, '')\n(0, '')\n", done.stderr
+
+
+# --- reports -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "report",
+    [Report(), Report(4, "cannot load 'x'", "Traceback\n  line\nérror"), Report(3, "l" * 9999, "d" * 99999)],
+)
+def test_reports_cross_a_pipe(report: Report) -> None:
+    read_fd, write_fd = os.pipe()
+    report.write(write_fd)
+    os.close(write_fd)
+    data = os.read(read_fd, 1 << 20)
+    os.close(read_fd)
+    read = Report.read(data)
+    assert read is not None
+    assert read.code == report.code
+    assert report.line.startswith(read.line)
+    assert report.detail.endswith(read.detail)
+    assert Report.read(data[:-1]) is None
+    assert Report.read(b"") is None
+
+
+def test_a_master_that_is_gone_is_no_error() -> None:
+    read_fd, write_fd = os.pipe()
+    os.close(read_fd)
+    Report().write(write_fd)
+    os.close(write_fd)
+
+
+# --- surroundings ------------------------------------------------------------------------------------------
+
+
+def test_closed_standard_descriptors_are_filled() -> None:
+    done = run("""
+        import os
+        os.close(0)
+        os.close(2)
+        from fastwsgi import process
+        process.fill_standard_descriptors()
+        print(os.fstat(0).st_rdev == os.fstat(2).st_rdev == os.stat(os.devnull).st_rdev, os.get_inheritable(0))
+        r, w = os.pipe()
+        print(min(r, w) > 2)
+    """)
+    assert done.stdout == "True True\nTrue\n"
+
+
+def test_titles_without_setproctitle() -> None:
+    done = run("""
+        import sys
+        sys.modules["setproctitle"] = None
+        from fastwsgi import process
+        print(repr(process.set_title("fastwsgi: master [x]")))
+    """)
+    assert (done.stdout, done.stderr) == ("''\n", "")
+
+
+def test_pidfile_is_written_and_removed(tmp_path: Path) -> None:
+    path = tmp_path / "pid"
+    pidfile = Pidfile(str(path))
+    assert path.read_text() == f"{os.getpid()}\n"
+    assert os.listdir(tmp_path) == ["pid"]
+    pidfile.remove()
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("stale", ["", "not a number", "0", "-5", "999999999", "99999999999999999999"])
+def test_stale_pidfile_is_replaced(tmp_path: Path, stale: str) -> None:
+    path = tmp_path / "pid"
+    path.write_text(stale)
+    if stale == "99999999999999999999":
+        with pytest.raises(ConfigError):
+            Pidfile(str(path))
+        return
+    Pidfile(str(path)).remove()
+    assert not path.exists()
+
+
+def test_pidfile_of_a_living_process_is_respected(tmp_path: Path) -> None:
+    path = tmp_path / "pid"
+    path.write_text(f"{os.getppid()}\n")
+    with pytest.raises(ConfigError, match=f"process {os.getppid()} is running"):
+        Pidfile(str(path))
+    assert path.read_text() == f"{os.getppid()}\n"
+
+
+def test_pidfile_that_became_anothers_is_left(tmp_path: Path) -> None:
+    path = tmp_path / "pid"
+    pidfile = Pidfile(str(path))
+    path.write_text("1\n")
+    pidfile.remove()
+    assert path.exists()
+
+
+def test_pidfile_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="No such file or directory"):
+        Pidfile(str(tmp_path / "missing" / "pid"))
+
+
+def test_flush_survives_closed_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    process.flush()

@@ -1,0 +1,80 @@
+"""The shared records: what one process writes, another one sees."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from fastwsgi.scoreboard import BOOTING, DRAINING, SERVING, Scoreboard
+from tests.live import ROOT
+
+
+def test_a_record_keeps_its_fields() -> None:
+    board = Scoreboard(3)
+    record = board.record(1)
+    record.beat(12.5)
+    record.requests = 2**40
+    record.pid = os.getpid()
+    record.state = DRAINING
+    again = board.record(1)
+    assert (again.last_beat, again.requests, again.pid, again.state) == (12.5, 2**40, os.getpid(), DRAINING)
+    board.close()
+
+
+def test_records_do_not_touch_each_other() -> None:
+    board = Scoreboard(8)
+    for slot in range(8):
+        board.record(slot).beat(float(slot))
+        board.record(slot).requests = slot * 10
+    assert [board.record(slot).last_beat for slot in range(8)] == [float(slot) for slot in range(8)]
+    assert [board.record(slot).requests for slot in range(8)] == [slot * 10 for slot in range(8)]
+    board.close()
+
+
+def test_clear_begins_anew() -> None:
+    board = Scoreboard(1)
+    record = board.record(0)
+    record.requests, record.pid, record.state = 5, 6, SERVING
+    record.clear(99.0)
+    assert (record.last_beat, record.requests, record.pid, record.state) == (99.0, 0, 0, BOOTING)
+    board.close()
+
+
+@pytest.mark.parametrize("slot", [-1, 2, 100])
+def test_there_is_no_such_slot(slot: int) -> None:
+    board = Scoreboard(2)
+    with pytest.raises(IndexError):
+        board.record(slot)
+    board.close()
+
+
+def test_close_gives_the_memory_back() -> None:
+    board = Scoreboard(2)
+    record = board.record(0)
+    board.close()
+    with pytest.raises(ValueError, match="released"):
+        record.beat(1.0)
+
+
+def test_a_fork_writes_and_its_parent_reads() -> None:
+    script = """
+        import os
+        from fastwsgi.scoreboard import Scoreboard
+        board = Scoreboard(4)
+        record = board.record(3)
+        pid = os.fork()
+        if pid == 0:
+            record.beat(1234.5)
+            record.requests = 7
+            os._exit(0)
+        os.waitpid(pid, 0)
+        print(record.last_beat, record.requests)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "1234.5 7\n"

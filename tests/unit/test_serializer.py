@@ -1,0 +1,168 @@
+"""The two serializers: nothing that an app hands to start_response can break the framing."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastwsgi import _impl, http11
+from fastwsgi._serializer_py import Serializer as PureSerializer
+
+IMPLEMENTATIONS = [PureSerializer, _impl.Serializer] if _impl.compiled else [PureSerializer]
+
+
+@pytest.fixture(params=IMPLEMENTATIONS, ids=["pure", "compiled"][: len(IMPLEMENTATIONS)])
+def serializer(request: pytest.FixtureRequest) -> Any:
+    return request.param("fastwsgi")
+
+
+def test_block(serializer: Any) -> None:
+    block = serializer.render("200 OK", [("Content-Type", "text/plain"), ("X-A", "1"), ("x-a", "\xe9\t2")])
+    assert block == b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nX-A: 1\r\nx-a: \xe9\t2\r\n"
+    assert (serializer.code, serializer.length, serializer.closes, serializer.stamps) == (200, -1, False, 0)
+
+
+@pytest.mark.parametrize(
+    ("status", "line", "code"),
+    [
+        ("200 OK", b"HTTP/1.1 200 OK\r\n", 200),
+        ("404 Not Found", b"HTTP/1.1 404 Not Found\r\n", 404),
+        ("299 \xfcber", b"HTTP/1.1 299 \xfcber\r\n", 299),
+        ("204", b"HTTP/1.1 204 \r\n", 204),  # RFC 9112 §4: the reason may be empty
+        ("599 ", b"HTTP/1.1 599 \r\n", 599),
+    ],
+)
+def test_status(serializer: Any, status: str, line: bytes, code: int) -> None:
+    for _ in range(2):  # the second time from the cache
+        assert serializer.render(status, []) == line
+        assert serializer.code == code
+
+
+BAD = {
+    "status without digits": ("OK", []),
+    "status of two digits": ("20 OK", []),
+    "status with a line end": ("200 OK\r\nA: b", []),
+    "status with NUL": ("200 O\0K", []),
+    "status glued": ("200OK", []),
+    "status beyond latin-1": ("200 \u20ac", []),
+    "status of Arabic digits": ("\u0662\u0660\u0660 OK", []),
+    "status bytes": (b"200 OK", []),
+    "status None": (None, []),
+    "headers tuple": ("200 OK", ()),
+    "headers dict": ("200 OK", {}),
+    "header list": ("200 OK", [["A", "b"]]),
+    "header of three": ("200 OK", [("A", "b", "c")]),
+    "header bytes": ("200 OK", [(b"A", b"b")]),
+    "header value int": ("200 OK", [("Content-Length", 5)]),
+    "header name empty": ("200 OK", [("", "b")]),
+    "header name with a space": ("200 OK", [("A b", "c")]),
+    "header name with a colon": ("200 OK", [("A:", "c")]),
+    "header name with CRLF": ("200 OK", [("A\r\nB", "c")]),
+    "header name of latin-1": ("200 OK", [("\xc4", "c")]),
+    "header name beyond latin-1": ("200 OK", [("\u20ac", "c")]),
+    "value with CR": ("200 OK", [("A", "b\rc")]),
+    "value with LF": ("200 OK", [("A", "b\nc")]),
+    "value with CRLF": ("200 OK", [("A", "b\r\nSet-Cookie: x")]),
+    "value with NUL": ("200 OK", [("A", "b\0c")]),
+    "value with DEL": ("200 OK", [("A", "b\x7fc")]),
+    "value beyond latin-1": ("200 OK", [("A", "\u20ac")]),
+    "hop-by-hop value with CRLF": ("200 OK", [("Connection", "x\r\n")]),
+    "length not a number": ("200 OK", [("Content-Length", "abc")]),
+    "length negative": ("200 OK", [("Content-Length", "-1")]),
+    "length twice, different": ("200 OK", [("Content-Length", "1"), ("content-length", "2")]),
+    "length of 2^63": ("200 OK", [("Content-Length", str(2**63))]),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_refused(serializer: Any, name: str) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        serializer.render(*BAD[name])
+    assert serializer.render("200 OK", [("A", "b")]) == b"HTTP/1.1 200 OK\r\nA: b\r\n"
+
+
+def test_the_refusal_names_the_header(serializer: Any) -> None:
+    with pytest.raises(ValueError, match="X-Where"):
+        serializer.render("200 OK", [("X-Where", "a\r\nb")])
+
+
+@pytest.mark.parametrize("name", sorted(http11.HOP_BY_HOP))
+def test_hop_by_hop_is_dropped(serializer: Any, name: str) -> None:
+    for spelled in (name, name.title(), name.upper()):
+        assert serializer.render("200 OK", [(spelled, "x"), ("A", "b")]) == b"HTTP/1.1 200 OK\r\nA: b\r\n"
+        assert not serializer.closes
+
+
+def test_connection_close_of_the_app_is_heeded(serializer: Any) -> None:
+    serializer.render("200 OK", [("Connection", "Close")])
+    assert serializer.closes
+
+
+def test_length(serializer: Any) -> None:
+    assert b"Content-Length: 12\r\n" in serializer.render("200 OK", [("Content-Length", "12")])
+    assert serializer.length == 12
+    serializer.render("200 OK", [])
+    assert serializer.length == -1
+
+
+@pytest.mark.parametrize("status", ["204 No Content", "101 Switching Protocols"])
+def test_length_is_dropped_where_it_must_not_be(serializer: Any, status: str) -> None:
+    assert b"Content-Length" not in serializer.render(status, [("Content-Length", "0")])
+
+
+def test_long_head(serializer: Any) -> None:
+    headers = [(f"X-{number}", "v" * number) for number in range(500)]
+    lines = b"".join(f"{name}: {value}\r\n".encode() for name, value in headers)
+    assert serializer.render("200 OK", headers) == b"HTTP/1.1 200 OK\r\n" + lines
+
+
+@pytest.mark.parametrize("framing", [-2, -1, 0, 7, 1023, 1024, 10**12])
+@pytest.mark.parametrize("connection", [b"", b"Connection: close\r\n"])
+@pytest.mark.parametrize("stamps", range(4))
+def test_assemble(serializer: Any, framing: int, connection: bytes, stamps: int) -> None:
+    serializer.stamp("Sun, 06 Nov 1994 08:49:37 GMT")
+    framing_line = b"Content-Length: %d\r\n" % framing if framing >= 0 else b""
+    if framing == -2:
+        framing_line = b"Transfer-Encoding: chunked\r\n"
+    date = b"" if stamps & 1 else b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
+    server = b"" if stamps & 2 else b"Server: fastwsgi\r\n"
+    assert serializer.assemble(b"block\r\n", stamps, framing, connection, b"body") == (
+        b"block\r\n" + framing_line + connection + date + server + b"\r\nbody"
+    )
+
+
+def test_date_and_server_of_the_app(serializer: Any) -> None:
+    for headers, stamps in (
+        ([], 0),
+        ([("date", "x")], 1),
+        ([("Server", "x")], 2),
+        ([("SERVER", "x"), ("Date", "y")], 3),
+    ):
+        serializer.render("200 OK", headers)
+        assert serializer.stamps == stamps
+
+
+def test_http_date() -> None:
+    assert http11.http_date(time.gmtime(784111777)) == "Sun, 06 Nov 1994 08:49:37 GMT"
+
+
+if _impl.compiled:
+    texts = st.text(max_size=12) | st.sampled_from(["Content-Length", "Connection", "Date", "5", "close"])
+    items = st.tuples(texts, texts) | st.tuples(texts) | texts
+
+    @given(status=texts | st.sampled_from(["200 OK", "204", "304 x"]), headers=st.lists(items, max_size=4))
+    def test_both_agree(status: str, headers: list[Any]) -> None:
+        outcomes = []
+        for implementation in IMPLEMENTATIONS:
+            serializer = implementation("fastwsgi")
+            try:
+                block = serializer.render(status, headers)
+                state = (serializer.code, serializer.length, serializer.closes, serializer.stamps)
+                outcomes.append((block, state))
+            except (TypeError, ValueError) as error:
+                outcomes.append((type(error), str(error)))
+        assert outcomes[0] == outcomes[1]

@@ -1,0 +1,881 @@
+"""The master's policy, driven by a world of pretended processes and a pretended clock."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fastwsgi.actions import Exit, Fork, Log, Policy, Reload, ReopenLogs, Rollback, Signal
+from fastwsgi.errors import EXIT_APP_LOAD, EXIT_WORKER_BOOT
+from fastwsgi.supervision import (
+    FIRST_DELAY,
+    KILL_PATIENCE,
+    LONGEST_DELAY,
+    MASTER_MOVES,
+    QUICK_TIMEOUT,
+    RELOAD_PATIENCE,
+    WORKER_MOVES,
+    YOUNG,
+    MasterState,
+    Supervisor,
+    WorkerState,
+)
+
+if TYPE_CHECKING:
+    from fastwsgi.actions import Action
+
+BOOTING, READY, RETIRING, ABORTING, KILLED = WorkerState
+
+
+class World:
+    """What the master would be: carries out actions on pids that count up from 101."""
+
+    def __init__(self, workers: int = 2, **policy: float) -> None:
+        self.now = 1000.0
+        self.machine = Supervisor(Policy(workers=workers, **policy))  # type: ignore[arg-type]
+        self.next_pid = 101
+        self.slots: dict[int, int] = {}  # of living processes
+        self.beats: dict[int, float] = {}
+        self.sent: list[tuple[int, str]] = []
+        self.log: list[str] = []
+        self.levels: list[str] = []
+        self.exit_code: int | None = None
+        self.reloads = 0
+        self.rollbacks: list[int] = []
+        self.reopened = 0
+        self.fork_error = ""
+
+    def do(self, actions: list[Action]) -> None:
+        waiting = list(actions)
+        while waiting:
+            action = waiting.pop(0)
+            assert self.exit_code is None, action
+            if isinstance(action, Fork):
+                if self.fork_error:
+                    waiting += self.machine.fork_failed(action.age, self.fork_error, self.now)
+                    continue
+                assert action.slot not in self.slots.values()
+                pid, self.next_pid = self.next_pid, self.next_pid + 1
+                self.slots[pid] = action.slot
+                waiting += self.machine.forked(action.age, pid, self.now)
+            elif isinstance(action, Signal):
+                assert action.pid in self.slots
+                self.sent.append((action.pid, action.name))
+            elif isinstance(action, Log):
+                self.log.append(action.text)
+                self.levels.append(action.level)
+            elif isinstance(action, Reload):
+                self.reloads += 1
+            elif isinstance(action, Rollback):
+                self.rollbacks.append(action.revision)
+            elif isinstance(action, ReopenLogs):
+                self.reopened += 1
+            else:
+                assert isinstance(action, Exit)
+                self.exit_code = action.code
+
+    def start(self) -> World:
+        self.do(self.machine.started(self.now))
+        return self
+
+    def serve(self) -> World:
+        """Start, and let every worker get ready."""
+        self.start()
+        return self.ready(*self.pids(BOOTING))
+
+    def ready(self, *pids: int) -> World:
+        for pid in pids:
+            self.beats[pid] = self.now
+            self.do(self.machine.worker_ready(pid, self.now))
+        return self
+
+    def ends(self, pid: int, code: int = 0, signal: str = "") -> World:
+        del self.slots[pid]
+        self.beats.pop(pid, None)
+        self.do(self.machine.worker_exited(pid, code, signal, self.now))
+        return self
+
+    def fails(
+        self, pid: int, code: int = EXIT_APP_LOAD, line: str = "no module 'x'", detail: str = ""
+    ) -> World:
+        self.do(self.machine.boot_failed(pid, code, line, detail, self.now))
+        return self
+
+    def signal(self, name: str) -> World:
+        self.do(self.machine.signal(name, self.now))
+        return self
+
+    def hup(self, **policy: float) -> World:
+        """Send HUP and answer the re-read configuration."""
+        reloads = self.reloads
+        self.signal("HUP")
+        assert self.reloads == reloads + 1
+        values = {"workers": self.machine.wanted, "revision": self.reloads, **policy}
+        fresh = replace(self.machine.policy, **values)  # type: ignore[arg-type]
+        self.do(self.machine.reloaded(fresh, self.now))
+        return self
+
+    def wait(self, seconds: float, *, alive: bool = True) -> World:
+        """Let time pass, ticking when the machine asks to; workers give signs of life if `alive`."""
+        end = self.now + seconds
+        while self.exit_code is None:
+            delay = self.machine.next_tick(self.now)
+            assert delay is None or delay > 0
+            if delay is None or self.now + delay > end:
+                break
+            self.now += delay
+            self.tick(alive=alive)
+        self.now = max(self.now, end)
+        return self
+
+    def tick(self, *, alive: bool = True) -> World:
+        if alive:
+            self.beats = dict.fromkeys(self.pids(READY), self.now)
+        self.do(self.machine.tick(self.now, self.beats))
+        return self
+
+    def pids(self, *states: WorkerState) -> list[int]:
+        return [pid for pid in self.slots if self.machine.state_of(pid) in (states or tuple(WorkerState))]
+
+    def take(self) -> list[tuple[int, str]]:
+        sent, self.sent = self.sent, []
+        return sent
+
+
+# --- start ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", [1, 2, 8])
+def test_start_forks_all_at_once(workers: int) -> None:
+    world = World(workers).start()
+    assert len(world.pids(BOOTING)) == workers
+    assert sorted(world.slots.values()) == list(range(workers))
+    assert world.machine.state is MasterState.STARTING
+    assert f"Booting worker with pid: {world.pids()[0]}" in world.log
+
+
+def test_running_once_one_is_ready() -> None:
+    world = World(2).start().ready(101)
+    assert world.machine.state is MasterState.RUNNING
+
+
+@pytest.mark.parametrize("code", [EXIT_WORKER_BOOT, EXIT_APP_LOAD])
+def test_first_boot_failure_ends_the_server_with_its_code(code: int) -> None:
+    world = World(3).start().fails(101, code, "the reason", "Traceback ...")
+    assert world.log.count("the reason") == 1
+    assert world.log.index("Traceback ...") < world.log.index("the reason")
+    world.fails(102, code, "the reason", "Traceback ...")
+    assert world.log.count("the reason") == 1
+    assert (103, "QUIT") in world.sent
+    world.ends(101, code).ends(102, code)
+    assert world.exit_code is None
+    world.ends(103)
+    assert world.exit_code == code
+
+
+@pytest.mark.parametrize(("code", "signal"), [(7, ""), (1, ""), (0, "SEGV"), (0, "ABRT")])
+def test_first_boot_ending_without_a_word_halts_with_3(code: int, signal: str) -> None:
+    world = World(1).start().ends(101, code, signal)
+    assert world.exit_code == EXIT_WORKER_BOOT
+
+
+@pytest.mark.parametrize("signal", ["KILL", "TERM", "HUP"])
+def test_first_boot_ended_from_outside_is_tried_again(signal: str) -> None:
+    world = World(1).start().ends(101, signal=signal)
+    assert world.exit_code is None
+    assert world.pids(BOOTING) == [102]
+
+
+def test_boot_failure_after_another_was_ready_backs_off_and_serves_on() -> None:
+    world = World(2).start().ready(101).fails(102).ends(102, EXIT_APP_LOAD)
+    assert world.exit_code is None
+    assert world.pids() == [101, 103]
+
+
+def test_stuck_boot_of_the_others_is_killed_when_halting() -> None:
+    world = World(2).start().fails(101).ends(101, 4)
+    world.wait(QUICK_TIMEOUT + 0.1)
+    assert world.sent[-1] == (102, "KILL")
+    assert world.ends(102, signal="KILL").exit_code == EXIT_APP_LOAD
+
+
+def test_fork_refused_at_start_is_tried_again() -> None:
+    world = World(2)
+    world.fork_error = "Resource temporarily unavailable"
+    world.start()
+    assert world.pids() == []
+    assert any("Resource temporarily" in line for line in world.log)
+    world.fork_error = ""
+    world.wait(60)
+    assert world.pids(BOOTING) == [101]
+    world.ready(101)
+    assert world.pids(BOOTING) == [102]
+
+
+# --- respawn and back-off --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("code", "signal"), [(0, ""), (1, ""), (0, "KILL"), (0, "SEGV"), (0, "TERM")])
+def test_an_old_worker_is_replaced_at_once(code: int, signal: str) -> None:
+    world = World(2).serve().wait(YOUNG + 1).ends(101, code, signal)
+    assert world.pids(BOOTING) == [103]
+    assert world.slots[103] == 0
+
+
+def test_kill_nine_in_a_row_is_replaced_at_once_each_time() -> None:
+    world = World(1).serve()
+    for _ in range(50):
+        (pid,) = world.pids()
+        world.ends(pid, signal="KILL")
+        (pid,) = world.pids()
+        world.ready(pid)
+
+
+def test_clean_exit_of_a_young_worker_is_no_crash() -> None:
+    world = World(1).serve()
+    for _ in range(10):
+        (pid,) = world.pids()
+        world.ends(pid)
+        (pid,) = world.pids()
+        world.ready(pid)
+
+
+def crash_delays(world: World, times: int, code: int, signal: str, *, ready: bool) -> list[float]:
+    delays = []
+    for _ in range(times):
+        (pid,) = world.pids()
+        if ready:
+            world.ready(pid)
+        world.ends(pid, code, signal)
+        before = world.now
+        while not world.pids():
+            delay = world.machine.next_tick(world.now)
+            assert delay is not None
+            world.now += delay
+            world.tick()
+        delays.append(world.now - before)
+    return delays
+
+
+@pytest.mark.parametrize(("code", "signal"), [(1, ""), (0, "SEGV"), (0, "TERM")])
+def test_crash_loop_slows_down(code: int, signal: str) -> None:
+    delays = crash_delays(World(1).start(), 9, code, signal, ready=True)
+    expected = [0, 0.5, 1, 2, 4, 8, 16, 16, 16]
+    assert delays == pytest.approx(expected, abs=0.05)
+
+
+@pytest.mark.parametrize("signal", ["", "KILL", "SEGV"])
+def test_boot_loop_slows_down(signal: str) -> None:
+    world = World(1).serve().ends(101, signal="KILL")
+    delays = crash_delays(world, 8, 4, signal, ready=False)
+    assert delays == pytest.approx([0, 0.5, 1, 2, 4, 8, 16, 16], abs=0.05)
+    assert max(delays) <= LONGEST_DELAY + 0.1
+
+
+def test_back_off_for_weeks_does_not_overflow() -> None:
+    world = World(1).serve().ends(101, signal="KILL")
+    assert crash_delays(world, 3000, 4, "", ready=False)[-1] == pytest.approx(LONGEST_DELAY, abs=0.05)
+
+
+def test_quiet_ends_the_back_off() -> None:
+    world = World(1).start()
+    crash_delays(world, 6, 1, "", ready=True)
+    world.ready(*world.pids()).wait(YOUNG + 1)
+    delays = crash_delays(world, 3, 1, "", ready=True)
+    # The first to die was an old one, and the next is the first young one.
+    assert delays == pytest.approx([0, 0, FIRST_DELAY], abs=0.05)
+
+
+def test_failing_boots_are_tried_one_at_a_time_and_recover_together() -> None:
+    world = World(4).serve()
+    for pid in world.pids():
+        world.ends(pid, signal="KILL")
+    for pid in world.pids(BOOTING):
+        world.ends(pid, 4)
+    assert world.pids() == []
+    world.wait(LONGEST_DELAY)
+    assert len(world.pids()) == 1
+    world.ready(*world.pids())
+    assert len(world.pids(BOOTING)) == 3
+
+
+def test_a_crash_loop_of_one_leaves_the_others() -> None:
+    world = World(3).serve().wait(YOUNG + 1)
+    old = world.pids()[1:]
+    world.ends(101, signal="SEGV")
+    for _ in range(5):
+        world.ready(*world.pids(BOOTING))
+        young = [pid for pid in world.pids() if pid not in old]
+        for pid in young:
+            world.ends(pid, signal="SEGV")
+        world.wait(LONGEST_DELAY + 0.1)
+    assert set(old) <= set(world.pids(READY))
+
+
+def test_unknown_pids_are_ignored() -> None:
+    machine = World(1).serve().machine
+    assert machine.worker_exited(999, 0, "", 0) == []
+    assert machine.worker_ready(999, 0) == []
+    assert machine.boot_failed(999, 4, "", "", 0) == []
+
+
+# --- stopping --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+@pytest.mark.parametrize(("name", "told"), [("TERM", "TERM"), ("INT", "QUIT"), ("QUIT", "QUIT")])
+def test_stop_tells_all_and_exits_0_after_the_last(workers: int, name: str, told: str) -> None:
+    world = World(workers).serve().signal(name)
+    pids = world.pids()
+    assert world.take() == [(pid, told) for pid in pids]
+    for pid in pids:
+        assert world.exit_code is None
+        world.ends(pid)
+    assert world.exit_code == 0
+    assert world.machine.state is MasterState.STOPPED
+    assert world.machine.signal("TERM", world.now) == []
+    assert world.machine.signal("INT", world.now)[1:] == []
+
+
+@pytest.mark.parametrize(("name", "seconds"), [("TERM", 30.0), ("TERM", 5.0), ("INT", QUICK_TIMEOUT)])
+def test_stop_kills_after_its_time(name: str, seconds: float) -> None:
+    world = World(2, graceful_timeout=seconds).serve().signal(name)
+    world.take()
+    world.wait(seconds - 0.1)
+    assert world.take() == []
+    world.wait(0.2)
+    assert world.take() == [(101, "KILL"), (102, "KILL")]
+    world.ends(101, signal="KILL").ends(102, signal="KILL")
+    assert world.exit_code == 0
+
+
+def test_killed_but_immortal_workers_are_given_up() -> None:
+    world = World(1, graceful_timeout=1).serve().signal("TERM").wait(1 + KILL_PATIENCE + 1)
+    assert world.exit_code == 0
+    assert any("given up" in line for line in world.log)
+
+
+def test_second_term_changes_nothing() -> None:
+    world = World(2).serve().signal("TERM")
+    world.take()
+    lines = len(world.log)
+    world.signal("TERM")
+    assert world.take() == []
+    assert len(world.log) == lines
+
+
+def test_int_hurries_a_graceful_stop() -> None:
+    world = World(2, graceful_timeout=30).serve().signal("TERM").wait(3)
+    world.take()
+    world.signal("INT")
+    assert world.take() == [(101, "QUIT"), (102, "QUIT")]
+    world.wait(QUICK_TIMEOUT + 0.1)
+    assert world.take() == [(101, "KILL"), (102, "KILL")]
+
+
+def test_second_int_kills_at_once() -> None:
+    world = World(2).serve().signal("INT")
+    world.take()
+    world.signal("INT")
+    assert world.take() == [(101, "KILL"), (102, "KILL")]
+    world.signal("INT")
+    assert world.take() == []
+
+
+@pytest.mark.parametrize("name", ["HUP", "TTIN", "TTOU", "WINCH", "USR2"])
+def test_other_signals_mean_nothing_while_stopping(name: str) -> None:
+    world = World(2).serve().signal("TERM")
+    world.take()
+    world.signal(name)
+    assert world.take() == []
+    assert world.reloads == 0
+    assert len(world.pids()) == 2
+
+
+def test_stop_while_booting() -> None:
+    world = World(2).start().signal("TERM")
+    assert world.take() == [(101, "TERM"), (102, "TERM")]
+    world.ready(101)
+    assert world.machine.state is MasterState.STOPPING
+    world.ends(101).ends(102)
+    assert world.exit_code == 0
+
+
+def test_stop_with_no_worker_left_exits_at_once() -> None:
+    world = World(1).serve().ends(101, signal="KILL").ends(102, 4).ends(103, 4)
+    assert world.pids() == []
+    world.signal("TERM")
+    assert world.exit_code == 0
+
+
+def test_deaths_while_stopping_are_not_replaced() -> None:
+    world = World(3).serve().signal("TERM").ends(101, signal="KILL").ends(102, 1)
+    assert world.pids() == [103]
+
+
+def test_answer_to_reload_comes_too_late() -> None:
+    world = World(1).serve().signal("TERM")
+    assert world.machine.reloaded(Policy(workers=5), world.now) == []
+
+
+# --- workers more and fewer ------------------------------------------------------------------------------------
+
+
+def test_ttin_and_ttou() -> None:
+    world = World(1).serve().signal("TTIN").signal("TTIN")
+    assert world.machine.wanted == 3
+    world.ready(*world.pids(BOOTING))
+    world.signal("TTOU")
+    assert world.take() == [(101, "TERM")]
+    world.ends(101)
+    assert world.pids() == [102, 103]
+
+
+def test_ttou_drops_who_does_not_serve_yet() -> None:
+    world = World(2).serve().signal("TTIN").signal("TTOU")
+    assert world.take() == [(103, "TERM")]
+    assert world.ends(103).pids() == [101, 102]
+
+
+def test_ttou_leaves_one() -> None:
+    world = World(1).serve().signal("TTOU")
+    assert world.machine.wanted == 1
+    assert world.take() == []
+
+
+def test_slots_bound_the_workers() -> None:
+    world = World(2, slots=4).serve()
+    for _ in range(5):
+        world.signal("TTIN").ready(*world.pids(BOOTING))
+    assert len(world.pids()) == 3
+
+
+def test_slots_taken_by_workers_that_do_not_end() -> None:
+    world = World(3, slots=4).serve().hup()
+    assert len(world.pids()) == 4
+    world.ready(104).wait(RELOAD_PATIENCE + 1)
+    assert len(world.pids()) == 4
+    world.ends(101)
+    assert len(world.pids()) == 4
+
+
+def test_retired_by_ttou_is_killed_after_graceful_timeout() -> None:
+    world = World(2, graceful_timeout=7).serve().signal("TTOU").wait(7.1)
+    assert world.take() == [(101, "TERM"), (101, "KILL")]
+    world.ends(101, signal="KILL")
+    assert any("graceful timeout" in line for line in world.log)
+
+
+# --- hangs -----------------------------------------------------------------------------------------------------
+
+
+def test_hang_is_aborted_killed_replaced() -> None:
+    world = World(1, timeout=30).serve().wait(29.9, alive=False)
+    assert world.take() == []
+    world.wait(0.2, alive=False)
+    assert world.take() == [(101, "ABRT")]
+    assert any("WORKER TIMEOUT (pid:101)" in line for line in world.log)
+    assert "critical" in world.levels
+    # Its replacement need not wait for its end.
+    assert world.pids(BOOTING) == [102]
+    world.wait(0.8)
+    assert world.take() == []
+    world.wait(0.3)
+    assert world.take() == [(101, "KILL")]
+    world.ends(101, signal="KILL")
+    assert world.pids() == [102]
+    assert any("master's SIGKILL: no sign of life" in line for line in world.log)
+
+
+def test_hang_ended_by_abort_is_replaced_at_once() -> None:
+    world = World(1, timeout=5).serve().wait(5.1, alive=False).ends(101, signal="ABRT")
+    assert any("master's SIGABRT" in line for line in world.log)
+    assert len(world.pids(BOOTING)) == 1
+
+
+def test_signs_of_life_keep_alive() -> None:
+    world = World(3, timeout=5).serve().wait(1000)
+    assert world.take() == []
+
+
+def test_only_the_hung_one_is_aborted() -> None:
+    world = World(3, timeout=5).serve()
+    for _ in range(20):
+        world.now += 0.5
+        world.beats = {101: world.now, 103: world.now}
+        world.tick(alive=False)
+    assert [sent for sent in world.take() if sent[1] == "ABRT"] == [(102, "ABRT")]
+
+
+def test_timeout_0_never_aborts() -> None:
+    world = World(1, timeout=0).serve()
+    assert world.machine.next_tick(world.now) is None
+    world.now += 1e6
+    assert world.tick(alive=False).take() == []
+
+
+def test_boot_is_not_under_the_timeout() -> None:
+    world = World(1, timeout=5).start()
+    world.now += 100
+    world.tick()
+    assert world.take() == []
+    world.ready(101).wait(4.9, alive=False)
+    assert world.take() == []
+
+
+def test_a_draining_worker_has_its_own_deadline() -> None:
+    world = World(2, timeout=5, graceful_timeout=30).serve().signal("TTOU")
+    world.take()
+    for _ in range(20):
+        world.now += 1
+        world.beats = {102: world.now}
+        world.tick(alive=False)
+    assert world.take() == []
+
+
+def test_a_master_that_was_stopped_does_not_judge() -> None:
+    world = World(2, timeout=5).serve()
+    world.machine.next_tick(world.now)
+    world.now += 3600
+    world.tick(alive=False)
+    assert world.take() == []
+    world.wait(0.5, alive=True)
+    world.tick(alive=True)
+    world.wait(20)
+    assert world.take() == []
+
+
+def test_a_master_that_was_stopped_still_finds_the_hung() -> None:
+    world = World(1, timeout=5).serve()
+    world.machine.next_tick(world.now)
+    world.now += 3600
+    world.tick(alive=False).wait(1.1, alive=False)
+    assert world.take() == [(101, "ABRT")]
+
+
+def test_stop_leaves_the_abort_its_short_deadline() -> None:
+    world = World(2, timeout=5).serve()
+    world.now += 4
+    world.beats[102] = world.now
+    world.tick(alive=False).wait(1.5, alive=False)
+    assert world.take() == [(101, "ABRT")]
+    world.signal("TERM")
+    assert world.take() == [(102, "TERM"), (103, "TERM")]
+    world.wait(1)
+    assert world.take() == [(101, "KILL")]
+
+
+def test_the_machine_sleeps_until_something_can_happen() -> None:
+    world = World(2, timeout=30).serve()
+    assert world.machine.next_tick(world.now) == pytest.approx(30, abs=0.01)
+    assert World(2, timeout=30).start().machine.next_tick(1000) is None
+
+
+# --- reload ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_reload_replaces_one_at_a_time_new_ready_first(workers: int) -> None:
+    world = World(workers).serve()
+    old = world.pids()
+    world.hup()
+    for count in range(workers):
+        assert world.take() == []
+        (new,) = world.pids(BOOTING)
+        assert len(world.pids(READY)) == workers
+        world.ready(new)
+        assert world.take() == [(old[count], "TERM")]
+        assert world.pids(BOOTING) == []
+        world.ends(old[count])
+    assert world.machine.state is MasterState.RUNNING
+    assert len(world.pids(READY)) == workers
+    assert not set(old) & set(world.pids())
+    assert "Reload complete" in world.log[-2] or "Reload complete" in world.log[-1]
+
+
+def test_a_long_request_does_not_hold_up_the_reload() -> None:
+    world = World(2).serve().hup().ready(103)
+    assert world.pids(BOOTING) == []
+    world.wait(RELOAD_PATIENCE + 0.1)
+    assert world.pids(BOOTING) == [104]
+    world.ready(104)
+    assert world.pids(RETIRING) == [101, 102]
+    assert world.machine.state is MasterState.RUNNING
+
+
+def test_reload_waits_without_spinning() -> None:
+    world = World(2, timeout=0).serve().hup().ready(103)
+    world.wait(RELOAD_PATIENCE + 1)
+    ticks = 0
+    end = world.now + 20
+    while world.now < end:
+        delay = world.machine.next_tick(world.now)
+        if delay is None:
+            break
+        world.now += delay
+        world.tick()
+        ticks += 1
+    assert ticks < 10
+
+
+@pytest.mark.parametrize("ending", [(4, ""), (0, "KILL"), (0, "SEGV"), (0, "")])
+def test_replacement_that_does_not_boot_leaves_the_old_ones(ending: tuple[int, str]) -> None:
+    world = World(3).serve().hup(workers=5).ends(104, *ending)
+    assert world.take() == []
+    assert world.pids(READY) == [101, 102, 103]
+    assert world.machine.state is MasterState.RUNNING
+    assert world.machine.wanted == 3
+    assert world.rollbacks == [0]
+    assert any("Reload failed" in line for line in world.log)
+    world.wait(60)
+    assert world.pids() == [101, 102, 103]
+
+
+def test_reload_failing_half_way_keeps_what_serves() -> None:
+    world = World(3).serve().hup().ready(104).ends(101).fails(105).ends(105, 4)
+    assert world.rollbacks == []
+    assert world.pids(READY) == [102, 103, 104]
+    assert any("1 workers were replaced, 2 stay" in line for line in world.log)
+    world.wait(60)
+    assert world.pids() == [102, 103, 104]
+
+
+def test_reload_after_a_failed_one_replaces_all() -> None:
+    world = World(2).serve().hup().ready(103).ends(101).ends(104, 4).hup()
+    for _ in range(2):
+        world.ready(*world.pids(BOOTING))
+        world.ends(*world.pids(RETIRING))
+    assert world.machine.state is MasterState.RUNNING
+    assert set(world.pids()) & {101, 102, 103} == set()
+
+
+def test_refused_configuration_changes_nothing() -> None:
+    world = World(2).serve().signal("HUP")
+    world.do(world.machine.reload_refused("workers = 'x' must be a number", world.now))
+    assert world.pids(READY) == [101, 102]
+    assert world.machine.state is MasterState.RUNNING
+    assert any("workers = 'x'" in line for line in world.log)
+
+
+def test_reload_to_more_workers() -> None:
+    world = World(2).serve().hup(workers=4)
+    old = {101, 102}
+    while world.machine.state is MasterState.RELOADING:
+        assert len(world.pids(BOOTING)) == 1
+        assert len(world.pids(READY)) >= 2
+        world.ready(*world.pids(BOOTING))
+        for pid in world.pids(RETIRING):
+            world.ends(pid)
+    assert len(world.pids(READY)) == 4
+    assert not old & set(world.pids())
+
+
+def test_reload_to_fewer_workers() -> None:
+    world = World(4).serve().hup(workers=2)
+    assert world.pids(RETIRING) == [101, 102]
+    world.ends(101).ends(102)
+    while world.machine.state is MasterState.RELOADING:
+        world.ready(*world.pids(BOOTING))
+        for pid in world.pids(RETIRING):
+            world.ends(pid)
+    assert len(world.pids()) == 2
+    assert not {103, 104} & set(world.pids())
+
+
+def test_second_hup_starts_over() -> None:
+    world = World(2).serve().hup().ready(103).ends(101)
+    assert world.pids(BOOTING) == [104]
+    world.hup()
+    assert world.take()[-1] == (104, "TERM")
+    world.ends(104)
+    for _ in range(2):
+        world.ready(*world.pids(BOOTING))
+        for pid in world.pids(RETIRING):
+            world.ends(pid)
+    assert world.machine.state is MasterState.RUNNING
+    assert min(world.pids()) > 104
+
+
+def test_second_hup_failing_goes_back_to_what_serves() -> None:
+    world = World(2).serve().hup(workers=3).hup(workers=4)
+    assert world.machine.revisions == {0, 2}
+    retired = world.pids(RETIRING)
+    for pid in retired:
+        world.ends(pid)
+    world.ends(*world.pids(BOOTING), 4)
+    assert world.rollbacks == [0]
+    assert world.machine.wanted == 2
+    assert world.machine.revisions == {0}
+
+
+def test_storm_of_hups() -> None:
+    world = World(2).serve()
+    for _ in range(30):
+        world.hup()
+        assert len(world.pids(READY)) == 2
+        assert len(world.pids(BOOTING)) <= 1
+        for pid in world.pids(RETIRING):
+            world.ends(pid)
+    while world.machine.state is MasterState.RELOADING:
+        world.ready(*world.pids(BOOTING))
+        for pid in world.pids(RETIRING):
+            world.ends(pid)
+    assert len(world.pids()) == 2
+
+
+def test_hup_before_anything_serves_is_kept() -> None:
+    world = World(2).start().signal("HUP").signal("HUP")
+    assert world.reloads == 0
+    world.ready(101)
+    assert world.reloads == 1
+
+
+@pytest.mark.parametrize("victim", [101, 102])
+def test_old_worker_dies_in_a_reload(victim: int) -> None:
+    world = World(2).serve().hup().ends(victim, signal="KILL").ready(103)
+    assert world.take() == []
+    world.ready(*world.pids(BOOTING))
+    for pid in world.pids(RETIRING):
+        world.ends(pid)
+    assert world.machine.state is MasterState.RUNNING
+    assert world.pids(READY) == [103, 104]
+
+
+def test_fresh_worker_dies_in_a_reload() -> None:
+    world = World(2).serve().hup().ready(103).ends(101).ends(103, signal="KILL")
+    while world.machine.state is MasterState.RELOADING:
+        world.ready(*world.pids(BOOTING))
+        for pid in world.pids(RETIRING):
+            world.ends(pid)
+    assert len(world.pids(READY)) == 2
+    assert 102 not in world.pids()
+
+
+def test_ttin_and_ttou_in_a_reload() -> None:
+    world = World(2).serve().hup().signal("TTIN").signal("TTIN").signal("TTOU")
+    while world.machine.state is MasterState.RELOADING:
+        world.ready(*world.pids(BOOTING))
+        for pid in world.pids(RETIRING):
+            world.ends(pid)
+    assert len(world.pids(READY)) == 3
+    assert min(world.pids()) > 102
+
+
+def test_term_in_a_reload() -> None:
+    world = World(2).serve().hup().signal("TERM")
+    assert {pid for pid, name in world.take() if name == "TERM"} == {101, 102, 103}
+    for pid in world.pids():
+        world.ends(pid)
+    assert world.exit_code == 0
+    assert world.rollbacks == []
+
+
+def test_fork_refused_in_a_reload() -> None:
+    world = World(2).serve()
+    world.fork_error = "Cannot allocate memory"
+    world.hup()
+    assert world.machine.state is MasterState.RUNNING
+    assert world.rollbacks == [0]
+    assert world.pids(READY) == [101, 102]
+
+
+def test_new_timeouts_hold_after_a_reload() -> None:
+    world = World(1, timeout=30).serve().hup(timeout=5.0).ready(102).ends(101)
+    world.take()
+    world.wait(5.1, alive=False)
+    assert world.take() == [(102, "ABRT")]
+
+
+# --- logs ------------------------------------------------------------------------------------------------------
+
+
+def test_usr1_reopens_everywhere() -> None:
+    world = World(2).serve().signal("USR1")
+    assert world.reopened == 1
+    assert world.take() == [(101, "USR1"), (102, "USR1")]
+
+
+@pytest.mark.parametrize("name", ["USR2", "WINCH"])
+def test_signals_still_to_come_do_nothing(name: str) -> None:
+    world = World(2).serve().signal(name)
+    assert world.take() == []
+    assert "not supported" in world.log[-1]
+
+
+@pytest.mark.parametrize(
+    ("code", "signal", "level", "words"),
+    [
+        (0, "", "debug", "Worker (pid:101) exited"),
+        (1, "", "error", "exited with code 1"),
+        (0, "KILL", "error", "SIGKILL from outside, perhaps for want of memory"),
+        (0, "SEGV", "error", "crashed with SIGSEGV"),
+        (0, "TERM", "warning", "ended by SIGTERM from outside"),
+    ],
+)
+def test_obituaries(code: int, signal: str, level: str, words: str) -> None:
+    world = World(1).serve().wait(YOUNG + 1)
+    lines = len(world.log)
+    world.ends(101, code, signal)
+    assert words in world.log[lines]
+    assert world.levels[lines] == level
+
+
+# --- any order of events ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_invariants_hold_in_any_order_of_events(seed: int) -> None:
+    rng = random.Random(seed)
+    world = World(
+        rng.randint(1, 4), timeout=rng.choice([0, 5, 30]), graceful_timeout=rng.choice([1, 10])
+    ).serve()
+    signals = ["HUP", "TTIN", "TTOU", "USR1", "WINCH"]
+    for _ in range(200):
+        event = rng.random()
+        pids = world.pids()
+        if event < 0.25 and world.pids(BOOTING):
+            world.ready(rng.choice(world.pids(BOOTING)))
+        elif event < 0.35 and world.pids(BOOTING):
+            pid = rng.choice(world.pids(BOOTING))
+            world.fails(pid).ends(pid, 4)
+        elif event < 0.6 and world.pids(RETIRING, ABORTING, KILLED):
+            world.ends(rng.choice(world.pids(RETIRING, ABORTING, KILLED)), signal=rng.choice(["", "KILL"]))
+        elif event < 0.65 and pids:
+            world.ends(rng.choice(pids), signal=rng.choice(["KILL", "SEGV", "TERM"]))
+        elif event < 0.75:
+            name = rng.choice(signals)
+            if name == "HUP":
+                world.hup(workers=rng.randint(1, 5))
+            else:
+                world.signal(name)
+        elif event < 0.95:
+            world.wait(rng.choice([0.01, 0.5, 3]), alive=rng.random() < 0.9)
+        else:
+            world.fork_error = rng.choice(["", "", "no memory"])
+        serving = len(world.pids(BOOTING, READY))
+        extra = 1 if world.machine.state is MasterState.RELOADING else 0
+        # A reload that shrinks passes through states with more; it never forks beyond.
+        assert len(world.pids(BOOTING)) <= max(world.machine.wanted, 1) + extra
+        assert serving <= world.machine.wanted + extra
+        assert world.exit_code is None
+    # Left in peace, it comes to the number of workers wanted.
+    world.fork_error = ""
+    for _ in range(60):
+        world.ready(*world.pids(BOOTING))
+        for pid in world.pids(RETIRING, ABORTING, KILLED):
+            world.ends(pid, signal="KILL")
+        world.wait(1)
+    assert len(world.pids(READY)) == world.machine.wanted
+    assert world.machine.state is MasterState.RUNNING
+    world.signal("TERM").wait(60)
+    for pid in world.pids():
+        world.ends(pid, signal="KILL")
+    assert world.exit_code == 0
+
+
+def test_tables_name_every_state() -> None:
+    assert set(MASTER_MOVES) == set(MasterState)
+    assert set(WORKER_MOVES) == set(WorkerState)
