@@ -6,7 +6,7 @@ from .deadlines cimport Timed
 from .endpoint cimport Endpoint
 from .response cimport Response
 
-cdef int _UNREGISTERED, DRAINED, FULL, GONE
+cdef int DRAINED, FULL, GONE
 cdef double NEVER
 
 
@@ -22,6 +22,7 @@ cdef class Channel(Timed):
     cdef public bint broken
     cdef CIO _io
     cdef Py_ssize_t _offset
+    cdef bint _registered
 
     cpdef object wait_for(self, int events)
     @cython.locals(out=list, parts=list, sent=Py_ssize_t)

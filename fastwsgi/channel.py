@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Channel"]
 
-_UNREGISTERED = -1
-
 _GATHERED = 64  # pieces in one gathering write
 _READ_INSTEAD = 65536  # bytes at a time where sendfile(2) does not serve
 _NO_SENDFILE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -32,6 +30,7 @@ class Channel(Timed):
     __slots__ = (
         "_io",
         "_offset",
+        "_registered",
         "broken",
         "connection",
         "discards",
@@ -49,27 +48,27 @@ class Channel(Timed):
         self.fd = fd  # -1 once closed
         self.endpoint = endpoint
         self.connection = connection
-        self.interest = _UNREGISTERED
+        self.interest = 0  # READ, WRITE
         self.response: Response | None = None  # in the making
         self.started = 0.0  # when its request was whole, monotonic
         self.discards = 0  # bytes that may still be read and thrown away; 0 = not lingering
         self.broken = False  # the client went while the app was running
         self._io = io
+        self._registered = False
         self._offset = 0  # bytes already sent of the first piece of `out`
 
     def wait_for(self, events: int) -> None:
         """Ask for `events`, READ or WRITE, from now on."""
-        if self.interest == events:
-            return
-        if self.interest == _UNREGISTERED:
+        if not self._registered:
             self._io.register(self.fd, self, events)
-        else:
+            self._registered = True
+        elif self.interest != events:
             self._io.modify(self.fd, events)
         self.interest = events
 
     def is_registered(self) -> bool:
         """Return whether any events were asked for yet."""
-        return self.interest != _UNREGISTERED
+        return self._registered
 
     def send(self) -> int:
         """Send `out`; return DRAINED, FULL if the socket takes no more now, GONE if the client has gone."""
@@ -102,7 +101,7 @@ class Channel(Timed):
 
     def close(self) -> None:
         """Close the descriptor."""
-        if self.interest != _UNREGISTERED:
+        if self._registered:
             self._io.unregister(self.fd)
         self._io.close_fd(self.fd)
         self.fd = -1

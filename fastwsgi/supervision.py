@@ -237,7 +237,7 @@ class Supervisor:
             if own_fault and self.state is MasterState.STARTING:
                 return actions + self._halt(worker.failure or EXIT_WORKER_BOOT, now)
             delay = self._boots.failed(now)
-            actions += self._give_up_reload("the new worker did not boot")
+            actions += [] if worker.stale else self._give_up_reload("the new worker did not boot")
         elif worker.state is WorkerState.READY and (code or signal not in ("", "KILL")):
             # KILL is the administrator, or the system's want of memory: replaced at once.
             young = now - worker.ready_at < YOUNG
@@ -280,14 +280,18 @@ class Supervisor:
             # Else a reload is cut short before it got anywhere: what serves is still what served before it.
             self._before = (self.policy, self.wanted)
         self.policy, self.wanted = policy, min(policy.workers, policy.slots - 1)
-        self._move(MasterState.RELOADING)
         self._boots.reset()
         actions: list[Action] = []
-        for worker in list(self._workers.values()):
-            worker.stale = True
-            if worker.state is WorkerState.BOOTING:
-                # It serves nobody, and would be replaced as soon as it did.
+        excess = len([worker for worker in self._workers.values() if worker.serving]) - self.wanted
+        for worker in reversed(self._workers.values()):
+            # The replacement that was to come, and who is too many and serves nobody yet, are dropped at once.
+            # The others that boot are needed, should the new configuration fail.
+            overtaken = self.state is MasterState.RELOADING and not worker.stale
+            if worker.state is WorkerState.BOOTING and (overtaken or excess > 0):
                 actions += self._retire(worker, now)
+                excess -= 1
+            worker.stale = True
+        self._move(MasterState.RELOADING)
         return actions + self._balance(now)
 
     def reload_refused(self, why: str, now: float) -> list[Action]:
@@ -383,8 +387,11 @@ class Supervisor:
             if not booting and self._may_fork(now, patience):
                 actions += self._fork()
             return actions
-        if booting or any(worker.serving and worker.stale for worker in serving):
+        if booting:
             return actions
+        for worker in serving:
+            # Those left boot what nobody wants any more.
+            actions += self._retire(worker, now) if worker.serving and worker.stale else []
         self._move(MasterState.RUNNING)
         return [*actions, Log("info", f"Reload complete, {self.wanted} workers serve")]
 

@@ -30,6 +30,7 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"fastwsgi: {_impl.describe()}; --seed={config.option.seed}"
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest brings tests that share a fixture together
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Shuffle modules, and tests in each: what passes only in file order hides a dependency."""
     rng = random.Random(config.option.seed)

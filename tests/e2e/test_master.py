@@ -85,7 +85,7 @@ def write_app(directory: Path, text: str, *, prelude: str = "") -> None:
 
 
 class Clients:
-    """Threads that make requests without a pause until stopped, and count what goes wrong."""
+    """Threads that make requests without a pause in a `with` block, and count what goes wrong."""
 
     def __init__(self, server: LiveServer, *, keep_alive: bool) -> None:
         self.failures: list[str] = []
@@ -94,11 +94,19 @@ class Clients:
         self._server, self._keep_alive = server, keep_alive
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._run) for _ in range(2)]
+
+    def __enter__(self) -> Clients:
         for thread in self._threads:
             thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
 
     def _run(self) -> None:
-        while not self._stop.is_set():
+        while not self._stop.is_set() and len(self.failures) < 5:
             try:
                 with self._server.connect() as peer:
                     self._use(peer)
@@ -115,25 +123,43 @@ class Clients:
             if not self._keep_alive or reply.get("Connection") == "close":
                 return
 
-    def stop(self) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
+
+class Gate:
+    """A FIFO that keeps an application waiting from when it opens it until the test lets it go on."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        os.mkfifo(path)
+        self._fd = -1
+
+    def enter(self, server: LiveServer) -> Peer:
+        """Start a request that waits here."""
+        peer = server.connect()
+        peer.send(GET % f"/block?{self.path}".encode())
+        self.wait_for_arrival()
+        return peer
+
+    def wait_for_arrival(self) -> None:
+        eventually(self._someone_has_arrived)
+
+    def _someone_has_arrived(self) -> bool:
+        try:
+            self._fd = os.open(self.path, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:
+            return False
+        return True
+
+    def open(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
 
 @pytest.fixture
-def fifo(tmp_path: Path) -> Path:
-    path = tmp_path / "fifo"
-    os.mkfifo(path)
-    return path
-
-
-def block(server: LiveServer, fifo: Path) -> tuple[Peer, int]:
-    """Start a request that ends when the descriptor returned is closed."""
-    peer = server.connect()
-    peer.send(GET % f"/block?{fifo}".encode())
-    # Opens only when the application has opened the other end.
-    return peer, os.open(fifo, os.O_WRONLY)
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    gate = Gate(tmp_path / "gate")
+    yield gate
+    gate.open()
 
 
 @pytest.fixture
@@ -237,7 +263,7 @@ def test_embedding_leaves_signals_as_they_were(tmp_path: Path) -> None:
     server = LiveServer("", command=(sys.executable, os.fspath(script)))
     try:
         assert server.get("/").status == 200
-        server.signal(signal.SIGINT)
+        server.send_signal(signal.SIGINT)
         assert server.wait() == 0
         assert server.stdout.text == "code 0 True\nprogram ends"
     finally:
@@ -392,56 +418,55 @@ def test_stop_at_once_after_the_start(live: Callable[..., LiveServer]) -> None:
         server.stop(name)
 
 
-def test_term_lets_a_request_end(live: Callable[..., LiveServer], fifo: Path) -> None:
+def test_term_lets_a_request_end(live: Callable[..., LiveServer], gate: Gate) -> None:
     server = live(APP)
-    peer, fd = block(server, fifo)
-    server.signal(signal.SIGTERM)
+    peer = gate.enter(server)
+    server.send_signal(signal.SIGTERM)
     server.wait_for_log("Handling signal: term")
-    os.close(fd)
+    gate.open()
     reply = peer.response()
     assert reply.status == 200
     peer.sock.close()
     assert server.wait() == 0
 
 
-def test_term_kills_after_the_graceful_timeout(live: Callable[..., LiveServer], fifo: Path) -> None:
+def test_term_kills_after_the_graceful_timeout(live: Callable[..., LiveServer], gate: Gate) -> None:
     server = live(APP, "--graceful-timeout", "0.5")
-    peer, fd = block(server, fifo)
-    server.signal(signal.SIGTERM)
+    peer = gate.enter(server)
+    server.send_signal(signal.SIGTERM)
     assert server.wait() == 0
     assert "master's SIGKILL: the graceful timeout passed" in server.log.text
-    os.close(fd)
+    gate.open()
     peer.sock.close()
 
 
-def test_int_does_not_wait_for_long(live: Callable[..., LiveServer], fifo: Path) -> None:
+def test_int_does_not_wait_for_long(live: Callable[..., LiveServer], gate: Gate) -> None:
     server = live(APP)
-    peer, fd = block(server, fifo)
+    peer = gate.enter(server)
     begin = time.monotonic()
-    server.signal(signal.SIGINT)
+    server.send_signal(signal.SIGINT)
     assert server.wait() == 0
     assert time.monotonic() - begin < 10
-    os.close(fd)
+    gate.open()
     peer.sock.close()
 
 
-def test_second_int_kills(live: Callable[..., LiveServer], fifo: Path) -> None:
+def test_second_int_kills(live: Callable[..., LiveServer], gate: Gate) -> None:
     server = live(APP)
-    peer, fd = block(server, fifo)
-    server.signal(signal.SIGINT)
+    peer = gate.enter(server)
+    server.send_signal(signal.SIGINT)
     server.wait_for_log("Handling signal: int")
-    server.signal(signal.SIGINT)
+    server.send_signal(signal.SIGINT)
     assert server.wait() == 0
-    os.close(fd)
+    gate.open()
     peer.sock.close()
 
 
-def test_stop_while_the_app_is_being_loaded(tmp_path: Path, fifo: Path) -> None:
-    (tmp_path / "slow.py").write_text(f"open({os.fspath(fifo)!r}).read()\ndef app(e, s): pass\n")
-    server = LiveServer("slow:app", cwd=os.fspath(tmp_path))
-    fd = os.open(fifo, os.O_WRONLY)
-    server.stop()
-    os.close(fd)
+def test_stop_while_the_app_is_being_loaded(tmp_path: Path, gate: Gate) -> None:
+    source = f"open({os.fspath(gate.path)!r}).read()\ndef app(environ, start_response): pass\n"
+    (tmp_path / "slow.py").write_text(source)
+    with LiveServer("slow:app", cwd=os.fspath(tmp_path)):
+        gate.wait_for_arrival()
 
 
 def test_workers_end_when_the_master_is_killed(live: Callable[..., LiveServer]) -> None:
@@ -455,13 +480,13 @@ def test_workers_end_when_the_master_is_killed(live: Callable[..., LiveServer]) 
     assert server.log.text.count("The master is gone") == 3
 
 
-def test_orphans_finish_their_request_and_free_the_port(fifo: Path) -> None:
+def test_orphans_finish_their_request_and_free_the_port(gate: Gate) -> None:
     server = LiveServer(APP)
     (worker,) = wait_for_workers(server, 1)
-    peer, fd = block(server, fifo)
+    peer = gate.enter(server)
     server.process.kill()
     server.process.wait()
-    os.close(fd)
+    gate.open()
     assert peer.response().status == 200
     peer.sock.close()
     wait_for_end(worker)
@@ -505,12 +530,11 @@ def test_crash_loop_slows_down(live: Callable[..., LiveServer]) -> None:
 
 @pytest.mark.parametrize("how", ["sleeps", "holds-the-gil"])
 def test_hung_worker_is_explained_and_replaced(
-    live: Callable[..., LiveServer], fifo: Path, how: str
+    live: Callable[..., LiveServer], gate: Gate, how: str
 ) -> None:
     server = live(APP, "--timeout", "2", "-w", "2")
-    fd = -1
     if how == "sleeps":
-        peer, fd = block(server, fifo)
+        peer = gate.enter(server)
     else:
         peer = server.connect()
         peer.send(GET % b"/hold-the-gil")
@@ -520,8 +544,6 @@ def test_hung_worker_is_explained_and_replaced(
     assert server.get("/").text != hung
     assert len(wait_for_workers(server, 2)) == 2
     peer.sock.close()
-    if fd >= 0:
-        os.close(fd)
 
 
 @pytest.mark.parametrize("name", ["HUP", "USR2", "WINCH", "USR1", "TTIN"])
@@ -551,20 +573,18 @@ def test_reload_serves_the_new_code_and_loses_nothing(
     write_app(tmp_path, "one")
     server = changing("-w", "3")
     assert server.get("/").text == "one"
-    clients = Clients(server, keep_alive=keep_alive)
     old = wait_for_workers(server, 3)
-    for text in ("two", "three"):
-        write_app(tmp_path, text)
-        lines = len(server.log.lines)
-        server.signal(signal.SIGHUP)
-        server.wait_for_log("Reload complete, 3 workers serve", start=lines)
-    clients.stop()
+    with Clients(server, keep_alive=keep_alive) as clients:
+        for text in ("two", "three"):
+            write_app(tmp_path, text)
+            lines = len(server.log.lines)
+            server.send_signal(signal.SIGHUP)
+            server.wait_for_log("Reload complete, 3 workers serve", start=lines)
     for pid in old:
         wait_for_end(pid)
     assert clients.failures == []
     assert clients.bodies <= {"one", "two", "three"}
     eventually(lambda: {server.get("/").text for _ in range(10)} == {"three"})
-    # Give the workers retired last, which serve until their clients are done, a chance to be wrong.
     assert clients.answered > 10
 
 
@@ -575,18 +595,17 @@ def test_reload_of_broken_code_keeps_the_old_serving(
     server = changing("-w", "2")
     assert server.get("/").text == "one"
     workers = wait_for_workers(server, 2)
-    clients = Clients(server, keep_alive=False)
     write_app(tmp_path, "two", prelude="raise RuntimeError('bad release')")
-    server.signal(signal.SIGHUP)
-    server.wait_for_log("Reload failed: the new worker did not boot; the 2 workers in service")
     server.allow_traceback = True
-    clients.stop()
+    with Clients(server, keep_alive=False) as clients:
+        server.send_signal(signal.SIGHUP)
+        server.wait_for_log("Reload failed: the new worker did not boot; the 2 workers in service")
     assert clients.failures == []
     assert clients.bodies == {"one"}
     assert wait_for_workers(server, 2) == workers
     assert server.log.text.count("bad release") == 2  # in the traceback, and in the clear line
     write_app(tmp_path, "three")
-    server.signal(signal.SIGHUP)
+    server.send_signal(signal.SIGHUP)
     server.wait_for_log("Reload complete")
     eventually(lambda: {server.get("/").text for _ in range(10)} == {"three"})
 
@@ -598,16 +617,16 @@ def test_reload_of_settings(changing: Callable[..., LiveServer], tmp_path: Path)
     server = changing()
     assert server.get("/").text == "one"
     conf.write_text("workers = 3\n")
-    server.signal(signal.SIGHUP)
+    server.send_signal(signal.SIGHUP)
     server.wait_for_log("Reload complete, 3 workers serve")
     eventually(lambda: len(children(server.pid)) == 3)
     conf.write_text("workers = 'many'\n")
     lines = len(server.log.lines)
-    server.signal(signal.SIGHUP)
+    server.send_signal(signal.SIGHUP)
     server.wait_for_log("Reload refused, .* workers = 'many'", start=lines)
     assert server.get("/").text == "one"
     conf.write_text("workers = 2\nbind = '127.0.0.1:1'\n")
-    server.signal(signal.SIGHUP)
+    server.send_signal(signal.SIGHUP)
     server.wait_for_log("Reload complete, 2 workers serve", start=lines)
     eventually(lambda: len(children(server.pid)) == 2)
 
@@ -619,12 +638,12 @@ def test_ttin_and_ttou(live: Callable[..., LiveServer]) -> None:
     server = live(APP)
     assert server.get("/").status == 200
     for count in (2, 3):
-        server.signal(signal.SIGTTIN)
+        server.send_signal(signal.SIGTTIN)
         wait_for_workers(server, count)
     for count in (2, 1):
-        server.signal(signal.SIGTTOU)
+        server.send_signal(signal.SIGTTOU)
         wait_for_workers(server, count)
-    server.signal(signal.SIGTTOU)
+    server.send_signal(signal.SIGTTOU)
     assert server.get("/").status == 200
     assert len(children(server.pid)) == 1
 
@@ -635,7 +654,7 @@ def test_logs_are_reopened(live: Callable[..., LiveServer], tmp_path: Path) -> N
     server.get("/before")
     eventually(lambda: "/before" in log.read_text())
     log.rename(moved)
-    server.signal(signal.SIGUSR1)
+    server.send_signal(signal.SIGUSR1)
     eventually(log.exists)
 
     def is_in_the_new_file() -> bool:
@@ -648,14 +667,13 @@ def test_logs_are_reopened(live: Callable[..., LiveServer], tmp_path: Path) -> N
 def test_storm_of_signals(live: Callable[..., LiveServer], rng: random.Random) -> None:
     server = live(APP, "-w", "2")
     assert server.get("/").status == 200
-    clients = Clients(server, keep_alive=False)
-    for _ in range(150):
-        server.signal(rng.choice([signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD, signal.SIGWINCH]))
-    server.signal(signal.SIGHUP)
-    server.wait_for_log("Reload complete")
-    eventually(lambda: len(children(server.pid)) == 2)
-    clients.stop()
+    with Clients(server, keep_alive=False) as clients:
+        for _ in range(150):
+            server.send_signal(rng.choice([signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD, signal.SIGWINCH]))
+        server.send_signal(signal.SIGHUP)
+        server.wait_for_log("Reload complete")
+        eventually(lambda: len(children(server.pid)) == 2)
     assert clients.failures == []
     for number in (signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGTERM, signal.SIGTERM):
-        server.signal(number)
+        server.send_signal(number)
     assert server.wait() == 0

@@ -210,13 +210,21 @@ def test_closed_when_the_app_asks(server: LiveServer) -> None:
         is_closed(peer)
 
 
-def test_slow_reader_gets_every_byte(server: LiveServer) -> None:
-    for path in ("big", "big-generator", "write-big"):
-        with server.connect(receive_buffer=4096) as peer:
-            peer.send(head(f"/{path}"))
-            # Others are served while this one takes its time.
-            assert server.get("/list").body == b"hello world"
-            assert peer.response().body == BIG
+@pytest.mark.parametrize("path", ["big", "big-generator", "file"])
+def test_slow_reader_gets_every_byte(server: LiveServer, path: str) -> None:
+    body = pep3333.CONTENT if path == "file" else BIG
+    with server.connect(receive_buffer=4096) as peer:
+        peer.send(head(f"/{path}"))
+        # Others are served while this one takes its time.
+        assert server.get("/list").body == b"hello world"
+        assert peer.response().body == body
+
+
+def test_slow_reader_of_written_pieces(server: LiveServer) -> None:
+    """write() returns when its piece is on its way: the application waits for the client, as PEP 3333 has it."""
+    with server.connect(receive_buffer=4096) as peer:
+        peer.send(head("/write-big"))
+        assert peer.response().body == BIG
 
 
 # --- heads --------------------------------------------------------------------------------------------

@@ -711,6 +711,39 @@ def test_second_hup_failing_goes_back_to_what_serves() -> None:
     assert world.machine.revisions == {0}
 
 
+def test_hup_while_some_still_boot_keeps_them_in_case_it_fails() -> None:
+    world = World(3).start().ready(101).hup()
+    assert world.take() == []
+    assert world.pids(BOOTING) == [102, 103, 104]
+    world.ends(104, 4)
+    assert world.rollbacks == [0]
+    world.ready(102, 103)
+    assert world.pids(READY) == [101, 102, 103]
+
+
+def test_hup_while_some_still_boot_replaces_them_too() -> None:
+    world = World(3).start().ready(101).hup().ready(102)
+    while world.machine.state is MasterState.RELOADING:
+        world.ready(next(pid for pid in world.pids(BOOTING) if pid != 103))
+        for pid in world.pids(RETIRING):
+            world.ends(pid)
+    assert (103, "TERM") in world.sent
+    assert len(world.pids(READY)) == 3
+    assert min(world.pids(READY)) > 103
+
+
+def test_boot_failure_of_an_old_one_does_not_end_the_reload() -> None:
+    world = World(2).start().ready(101).hup().ends(102, 1)
+    assert world.machine.state is MasterState.RELOADING
+    assert world.rollbacks == []
+
+
+def test_hup_to_fewer_drops_who_still_boots() -> None:
+    world = World(4).start().ready(101).hup(workers=1)
+    assert world.pids(RETIRING) == [102, 103, 104]
+    assert len(world.pids(BOOTING)) == 1
+
+
 def test_storm_of_hups() -> None:
     world = World(2).serve()
     for _ in range(30):
