@@ -66,7 +66,7 @@ $(VENV)/.installed: pyproject.toml setup.py | $(BIN)/python
 	@touch $@
 
 $(VENV)/.built: $(SOURCES) $(VENV)/.installed
-	$(BIN)/python setup.py --quiet build_ext --inplace
+	$(BIN)/python setup.py --quiet build_ext --inplace --parallel 4
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.installed

@@ -1,8 +1,8 @@
 """The switch: this process runs all compiled or all pure, decided once, here.
 
-Imported first of all by the package (deciding takes no more than a look at the folder), before any module that exists in both forms. The compiled form
-of `x.py` is an extension beside it, which Python's import prefers; to run pure, the finder of the
-package's folder is replaced by one that knows only source files. The environment variables:
+Imported first of all by the package, before any module that exists in both forms; it costs a look at the
+folder. The compiled form of `x.py` is an extension beside it, which Python's import prefers; to run pure, the
+finder of the package's folder is replaced by one that knows only source files. The environment variables:
 
 - FASTWSGI_NO_EXTENSIONS=1 runs pure although extensions are there;
 - FASTWSGI_REQUIRE_EXTENSIONS=1 makes their absence an error.
@@ -26,12 +26,22 @@ if TYPE_CHECKING:
     from ._parser_py import Parser
     from ._serializer_py import Serializer
 
-__all__ = ["ONE_SOURCE", "TWINS", "IO", "Parser", "Serializer", "compiled", "describe"]
+__all__ = ["IO", "ONE_SOURCE", "TWINS", "Parser", "Serializer", "compiled", "describe"]
 
 TWINS: Final = ("_parser", "_io", "_serializer")
 """Written twice: `_x.pyx`, and `_x_py.py` with the same interface."""
 
-ONE_SOURCE: Final = ("request", "body", "chunked", "deadlines", "endpoint", "response", "connection", "channel", "loop")
+ONE_SOURCE: Final = (
+    "request",
+    "body",
+    "chunked",
+    "deadlines",
+    "endpoint",
+    "response",
+    "connection",
+    "channel",
+    "loop",
+)
 """Written once, as Python; compiled with the types of the `.pxd` beside it."""
 
 

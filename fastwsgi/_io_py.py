@@ -29,15 +29,13 @@ __all__ = ["IO", "NOBODY"]
 _RECEIVED_AT_ONCE: Final = 65536
 _GATHERED: Final = 64
 
+_NOBODY_NAMES: Final = """
+    EAGAIN ECONNABORTED EINTR EPROTO ENETDOWN ENOPROTOOPT EHOSTDOWN ENONET EHOSTUNREACH EOPNOTSUPP ENETUNREACH
+    ETIMEDOUT
+"""
+
 # accept(2) says of these "treat them like EAGAIN by retrying": the connection failed, not the listener.
-NOBODY: Final = frozenset(
-    getattr(errno, name)
-    for name in (
-        "EAGAIN ECONNABORTED EINTR EPROTO ENETDOWN ENOPROTOOPT EHOSTDOWN ENONET EHOSTUNREACH EOPNOTSUPP"
-        " ENETUNREACH ETIMEDOUT"
-    ).split()
-    if hasattr(errno, name)
-)
+NOBODY: Final = frozenset(getattr(errno, name) for name in _NOBODY_NAMES.split() if hasattr(errno, name))
 
 
 class IO:

@@ -20,6 +20,8 @@ cdef class Parser:
     cdef Py_ssize_t max_line, max_fields, max_field
     cdef long long max_body
     cdef Memo *memos
+    cdef dict base         # of the last request, and
+    cdef str script_name   # what it says
 
     cpdef Request parse(self, bytes data, Py_ssize_t start, dict base, str remote_addr, str remote_port)
     cpdef Py_ssize_t head_end(self, object buffer, Py_ssize_t searched) except -1

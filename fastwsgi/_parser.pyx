@@ -65,6 +65,7 @@ cdef str SERVER_PROTOCOL = sys.intern("SERVER_PROTOCOL")
 cdef str REMOTE_ADDR = sys.intern("REMOTE_ADDR")
 cdef str REMOTE_PORT = sys.intern("REMOTE_PORT")
 cdef str GET = sys.intern("GET")
+cdef str HEAD = sys.intern("HEAD")
 cdef str HTTP_10 = sys.intern("HTTP/1.0")
 cdef str HTTP_11 = sys.intern("HTTP/1.1")
 cdef str NOTHING = ""
@@ -343,22 +344,31 @@ cdef class Parser:
         else:
             path = text(target, path_size)
             uri = path if query == NULL else text(target, size)
-        script_name = <str>base[SCRIPT_NAME]
-        if script_name:
+        if base is not self.base:
+            if (base[REQUEST_METHOD], base[SERVER_PROTOCOL], base[QUERY_STRING]) != (GET, HTTP_11, NOTHING):
+                raise ValueError("base is not what wsgi.base_environ makes")
+            self.base = base
+            self.script_name = base[SCRIPT_NAME]
+        if self.script_name:
+            script_name = self.script_name
             if not (path + "/").startswith(script_name + "/"):
                 return None
             path = path[len(script_name):]
-        PyDict_SetItem(environ, REQUEST_METHOD, method)
         PyDict_SetItem(environ, PATH_INFO, path)
         PyDict_SetItem(environ, RAW_URI, uri)
-        PyDict_SetItem(environ, QUERY_STRING, NOTHING if query == NULL else text(query + 1, size - path_size - 1))
-        PyDict_SetItem(environ, SERVER_PROTOCOL, HTTP_11 if version else HTTP_10)
+        # What base says already need not be set again.
+        if method is not GET:
+            PyDict_SetItem(environ, REQUEST_METHOD, method)
+        if query != NULL:
+            PyDict_SetItem(environ, QUERY_STRING, text(query + 1, size - path_size - 1))
+        if version == 0:
+            PyDict_SetItem(environ, SERVER_PROTOCOL, HTTP_10)
 
         request = Request.__new__(Request)
         request.environ = environ
         request.version = version
         request.keep_alive = version
-        request.is_head = method == "HEAD"
+        request.is_head = method is HEAD
 
         # Fields (RFC 9112 §5).
         at = end + 1

@@ -7,6 +7,7 @@ cdef class Serializer:
     cdef uint8_t *buffer
     cdef Py_ssize_t capacity
     cdef dict status_lines
+    cdef dict names  # of header fields that were checked, and what they mean
     cdef tuple stamp_lines
     cdef bytes server
     cdef readonly int code
@@ -20,5 +21,4 @@ cdef class Serializer:
 
     cdef uint8_t *room(self, Py_ssize_t used, Py_ssize_t wanted) except NULL
     cdef tuple status_line(self, status)
-    cdef int meaning(self, const uint8_t *name, Py_ssize_t size) noexcept
     cdef bint drops(self, int meaning, str value) except -1

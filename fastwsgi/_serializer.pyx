@@ -8,7 +8,10 @@ shared between threads that run side by side (hence not declared freethreading_c
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Realloc
-from libc.stdint cimport uint8_t, uint32_t
+from cpython.dict cimport PyDict_GetItemWithError
+from cpython.long cimport PyLong_AsLong
+from cpython.ref cimport PyObject
+from libc.stdint cimport uint8_t
 from libc.string cimport memcmp, memcpy
 
 from . import http11
@@ -24,6 +27,7 @@ cdef enum:
     PLAIN, HOP_BY_HOP, CONNECTION, CONTENT_LENGTH, DATE, SERVER
     MAX_SPECIAL = 24
     MAX_CACHED_STATUS_LINES = 128
+    MAX_CACHED_NAMES = 256
 
 cdef struct Special:
     uint8_t name[32]
@@ -32,20 +36,18 @@ cdef struct Special:
 
 cdef Special specials[MAX_SPECIAL]
 cdef int specials_count = 0
-cdef uint32_t special_lengths = 0        # bit n: some special name is n bytes long
 cdef uint8_t lower_token[256]            # lower-cased where it is a token character, else 0
 cdef list digits = [b"%d" % n for n in range(1024)]
 
 
 cdef int add_special(bytes name, int meaning) except -1:
-    global specials_count, special_lengths
+    global specials_count
     if len(name) >= 32 or specials_count == MAX_SPECIAL:
         raise AssertionError("table of special field names is too small")
     memcpy(specials[specials_count].name, PyBytes_AS_STRING(name), len(name))
     specials[specials_count].length = len(name)
     specials[specials_count].meaning = meaning
     specials_count += 1
-    special_lengths |= <uint32_t>1 << len(name)
     return 0
 
 
@@ -72,6 +74,35 @@ cdef inline bint has_control(const uint8_t *data, Py_ssize_t size) noexcept nogi
     return bad
 
 
+cdef int meaning_of(const uint8_t *name, Py_ssize_t size) noexcept:
+    # Invariant: name[0:size] is readable.
+    cdef uint8_t lowered[32]
+    cdef Py_ssize_t i
+    if size >= 32:
+        return PLAIN
+    for i in range(size):
+        lowered[i] = lower_token[name[i]]
+    for i in range(specials_count):
+        if specials[i].length == size and memcmp(specials[i].name, lowered, size) == 0:
+            return specials[i].meaning
+    return PLAIN
+
+
+cdef inline long long plain_length(str value) noexcept:
+    # A number that surely fits; -1 for all else. Invariant: value is of 1-byte kind.
+    cdef const uint8_t *data = <const uint8_t *>PyUnicode_DATA(value)
+    cdef Py_ssize_t size = PyUnicode_GET_LENGTH(value)
+    cdef long long length = 0
+    cdef Py_ssize_t i
+    if not 1 <= size <= 18:
+        return -1
+    for i in range(size):
+        if not 0x30 <= data[i] <= 0x39:
+            return -1
+        length = length * 10 + (data[i] - 0x30)
+    return length
+
+
 @cython.final
 cdef class Serializer:
     def __cinit__(self):
@@ -80,6 +111,7 @@ cdef class Serializer:
 
     def __init__(self, str server):
         self.status_lines = {}
+        self.names = {}
         self.server = server.encode("latin-1")
         self.stamp("Thu, 01 Jan 1970 00:00:00 GMT")
         self.code = 0
@@ -124,11 +156,11 @@ cdef class Serializer:
         cdef uint8_t *out
         cdef const uint8_t *source
         cdef Py_ssize_t used, name_size, value_size, i
-        cdef uint8_t char
+        cdef PyObject *known
         cdef int meaning
 
-        found = self.status_lines.get(status) if type(status) is str else None
-        entry = <tuple>found if found is not None else self.status_line(status)
+        known = PyDict_GetItemWithError(self.status_lines, status) if type(status) is str else NULL
+        entry = <tuple>known if known != NULL else self.status_line(status)
         if not isinstance(headers, list):
             raise TypeError(f"headers must be a list, not {type(headers).__name__}")
         line = <bytes>entry[0]
@@ -156,13 +188,17 @@ cdef class Serializer:
             out = self.room(used, name_size + value_size + 4)
             # Invariant: a str of 1-byte kind has name_size (value_size) readable bytes; out has room.
             source = <const uint8_t *>PyUnicode_DATA(name)
-            for i in range(name_size):
-                if lower_token[source[i]] == 0:
-                    raise ValueError(f"header name is not a token (RFC 9110 §5.1): {name!r}")
+            known = PyDict_GetItemWithError(self.names, name)
+            if known != NULL:
+                meaning = PyLong_AsLong(<object>known)
+            else:
+                for i in range(name_size):
+                    if lower_token[source[i]] == 0:
+                        raise ValueError(f"header name is not a token (RFC 9110 §5.1): {name!r}")
+                meaning = meaning_of(source, name_size)
+                if len(self.names) < MAX_CACHED_NAMES:
+                    self.names[name] = meaning
             memcpy(out, source, name_size)
-            meaning = PLAIN
-            if name_size < 32 and special_lengths >> name_size & 1:
-                meaning = self.meaning(source, name_size)
             out[name_size] = b":"
             out[name_size + 1] = b" "
             source = <const uint8_t *>PyUnicode_DATA(value)
@@ -176,24 +212,17 @@ cdef class Serializer:
             used += name_size + value_size + 4
         return PyBytes_FromStringAndSize(<char *>self.buffer, used)
 
-    cdef int meaning(self, const uint8_t *name, Py_ssize_t size) noexcept:
-        # Invariant: name[0:size] is readable and size < 32.
-        cdef uint8_t lowered[32]
-        cdef Py_ssize_t i
-        for i in range(size):
-            lowered[i] = lower_token[name[i]]
-        for i in range(specials_count):
-            if specials[i].length == size and memcmp(specials[i].name, lowered, size) == 0:
-                return specials[i].meaning
-        return PLAIN
-
     cdef bint drops(self, int meaning, str value) except -1:
+        cdef long long length
         if meaning == DATE:
             self.stamps |= 1
         elif meaning == SERVER:
             self.stamps |= 2
         elif meaning == CONTENT_LENGTH:
-            self.length = http11.response_length(value, self.length)
+            length = plain_length(value)
+            if length < 0 or self.length >= 0:
+                length = http11.response_length(value, self.length)
+            self.length = length
             return self.code < 200 or self.code == 204  # RFC 9110 §8.6: MUST NOT be sent
         else:
             if meaning == CONNECTION and "close" in value.lower():

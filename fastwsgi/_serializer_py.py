@@ -70,7 +70,7 @@ class Serializer:
                 continue
             if meaning == "content-length":
                 self.length = http11.response_length(value, self.length)
-                if code < 200 or code == 204:  # RFC 9110 §8.6: MUST NOT be sent  # noqa: PLR2004
+                if code < 200 or code == 204:  # RFC 9110 §8.6: MUST NOT be sent
                     continue
             elif meaning == "date":
                 self.stamps |= 1
@@ -90,7 +90,7 @@ class Serializer:
 
     @staticmethod
     def _check(item: object) -> tuple[str, str]:
-        if not isinstance(item, tuple) or len(item) != 2:  # noqa: PLR2004 - a pair
+        if not isinstance(item, tuple) or len(item) != 2:
             msg = f"a header must be a tuple of two str: {item!r}"
             raise TypeError(msg)
         name, value = item
@@ -123,6 +123,6 @@ class Serializer:
         framing_line = b""
         if framing >= 0:
             framing_line = b"Content-Length: %d\r\n" % framing
-        elif framing == -2:  # noqa: PLR2004 - as documented
+        elif framing == -2:
             framing_line = b"Transfer-Encoding: chunked\r\n"
         return b"".join((block, framing_line, connection, self._stamp_lines[stamps], b"\r\n", body))

@@ -177,9 +177,7 @@ class Connection:
     def _parse(self, data: bytes, start: int, now: float) -> Request | None:
         endpoint = self._endpoint
         try:
-            request = endpoint.parser.parse(
-                data, start, endpoint.base, self._remote_addr, self._remote_port
-            )
+            request = endpoint.parser.parse(data, start, endpoint.base, self._remote_addr, self._remote_port)
             if request is None:
                 self._buffer = bytearray(data[start:]) if start else bytearray(data)
                 self._searched = 0

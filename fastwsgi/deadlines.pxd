@@ -14,9 +14,9 @@ cdef class Deadlines:
     cdef dict _buckets
     cdef readonly long long next_tick
 
-    @cython.locals(tick=cython.longlong)
     cpdef object schedule(self, Timed item, double deadline)
     cpdef object cancel(self, Timed item)
+    cpdef bint is_due(self, double now)
     @cython.locals(current=cython.longlong, tick=cython.longlong, item=Timed, due=list)
     cpdef list expire(self, double now)
     cpdef double wait(self, double now, double longest)

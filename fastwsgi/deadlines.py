@@ -41,14 +41,14 @@ class Deadlines:
     def schedule(self, item: Timed, deadline: float) -> None:
         """Set the deadline of `item`, earlier or later than before, or NEVER."""
         item.deadline = deadline
+        # True of NEVER as well, and the way of almost every call.
+        if item.tick != 0 and item.tick <= deadline * _TICKS_PER_SECOND + 1.0:
+            return
         if deadline == NEVER:
             return
-        tick = int(deadline * _TICKS_PER_SECOND) + 1
         if item.tick != 0:
-            if item.tick <= tick:
-                return
             self._take_out(item)
-        self._file(item, tick)
+        self._file(item, int(deadline * _TICKS_PER_SECOND) + 1)
 
     def cancel(self, item: Timed) -> None:
         """Forget `item`."""
@@ -56,12 +56,14 @@ class Deadlines:
         if item.tick != 0:
             self._take_out(item)
 
+    def is_due(self, now: float) -> bool:
+        """Return whether expire() has anything to look at."""
+        return self.next_tick != 0 and self.next_tick <= now * _TICKS_PER_SECOND
+
     def expire(self, now: float) -> list[Timed]:
         """Return the items whose deadline has come; they have none from then on."""
         due: list[Timed] = []
         current = int(now * _TICKS_PER_SECOND)
-        if self.next_tick == 0 or self.next_tick > current:
-            return due
         for tick in [tick for tick in self._buckets if tick <= current]:
             for item in self._buckets.pop(tick):
                 item.tick = 0

@@ -32,7 +32,7 @@ class Endpoint:
         "write_timeout",
     )
 
-    def __init__(  # noqa: PLR0913 - a record
+    def __init__(
         self,
         parser: Parser,
         serializer: Serializer,

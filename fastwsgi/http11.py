@@ -38,20 +38,22 @@ LENGTH: Final = re.compile(rb"[0-9]{1,19}|0[0-9]+")
 MAX_LENGTH: Final = 2**63 - 1
 """RFC 9110 §8.6: 1*DIGIT; what does not fit 63 bits would be taken differently by others."""
 
-COMMON_FIELDS: Final = (
-    "accept accept-charset accept-encoding accept-language access-control-request-headers"
-    " access-control-request-method authorization baggage cache-control cdn-loop cf-connecting-ip cf-ray"
-    " cf-visitor connection content-disposition content-encoding content-language content-md5 cookie date"
-    " dnt downlink early-data ect expect forwarded from host if-match if-modified-since if-none-match if-range"
-    " if-unmodified-since keep-alive max-forwards origin pragma priority purpose range referer rtt save-data"
-    " sec-ch-ua sec-ch-ua-arch sec-ch-ua-mobile sec-ch-ua-model sec-ch-ua-platform sec-fetch-dest"
-    " sec-fetch-mode sec-fetch-site sec-fetch-user sec-gpc sec-purpose sec-websocket-extensions"
-    " sec-websocket-key sec-websocket-protocol sec-websocket-version te traceparent tracestate true-client-ip"
-    " upgrade upgrade-insecure-requests user-agent via viewport-width width x-amzn-trace-id x-api-key"
-    " x-correlation-id x-csrf-token x-csrftoken x-forwarded-for x-forwarded-host x-forwarded-port"
-    " x-forwarded-prefix x-forwarded-proto x-forwarded-server x-http-method-override x-real-ip x-request-id"
-    " x-request-start x-requested-with x-scheme x-xsrf-token"
-).split()
+_COMMON_FIELDS: Final = """
+    accept accept-charset accept-encoding accept-language access-control-request-headers
+    access-control-request-method authorization baggage cache-control cdn-loop cf-connecting-ip cf-ray
+    cf-visitor connection content-disposition content-encoding content-language content-md5 cookie date dnt
+    downlink early-data ect expect forwarded from host if-match if-modified-since if-none-match if-range
+    if-unmodified-since keep-alive max-forwards origin pragma priority purpose range referer rtt save-data
+    sec-ch-ua sec-ch-ua-arch sec-ch-ua-mobile sec-ch-ua-model sec-ch-ua-platform sec-fetch-dest
+    sec-fetch-mode sec-fetch-site sec-fetch-user sec-gpc sec-purpose sec-websocket-extensions
+    sec-websocket-key sec-websocket-protocol sec-websocket-version te traceparent tracestate true-client-ip
+    upgrade upgrade-insecure-requests user-agent via viewport-width width x-amzn-trace-id x-api-key
+    x-correlation-id x-csrf-token x-csrftoken x-forwarded-for x-forwarded-host x-forwarded-port
+    x-forwarded-prefix x-forwarded-proto x-forwarded-server x-http-method-override x-real-ip x-request-id
+    x-request-start x-requested-with x-scheme x-xsrf-token
+"""
+
+COMMON_FIELDS: Final = tuple(_COMMON_FIELDS.split())
 """Fields that are met often: their environ keys are made once."""
 
 SECRET_FIELDS: Final = frozenset(("authorization", "cookie", "proxy-authorization"))
@@ -119,7 +121,7 @@ def response_length(value: str, earlier: int) -> int:
     Raises ValueError if it is no number, or contradicts the earlier one.
     """
     text = value.strip(" \t")
-    length = int(text) if _LENGTH.fullmatch(text) and len(text) < 20 else -1  # noqa: PLR2004 - 2^63 has 19
+    length = int(text) if _LENGTH.fullmatch(text) and len(text) < 20 else -1
     if length < 0 or length > _MAX_LENGTH or earlier not in (-1, length):
         msg = f"Content-Length must be one number of bytes: {value!r}"
         raise ValueError(msg)

@@ -5,19 +5,12 @@ from ._serializer cimport Serializer as CSerializer
 from .channel cimport Channel
 from .connection cimport Connection
 from .deadlines cimport Deadlines, Timed
-from .endpoint cimport Endpoint
 from .request cimport Request
 from .response cimport Response
 
 cdef int READ, WRITE, HANGUP, PULLING, EXHAUSTED, DONE, DRAINED, FULL, GONE, _HELD, _ACCEPT_BATCH
 cdef double NEVER, _BEAT, _HELD_FOR, _SLICE, _LINGER
 cdef Py_ssize_t _LINGER_BYTES, _SENT_TOGETHER
-
-
-@cython.final
-cdef class Acceptor:
-    cdef readonly int fd
-    cdef readonly Endpoint endpoint
 
 
 @cython.final
@@ -40,8 +33,8 @@ cdef class Loop:
     cdef object _beat(self)
     cdef object _start_accepting(self)
     cdef object _stop_accepting(self)
-    @cython.locals(io=CIO, fd=int, connection=Connection, channel=Channel)
-    cdef bint _accept(self, Acceptor acceptor) except -1
+    @cython.locals(io=CIO, listener=int, fd=int, connection=Connection, channel=Channel)
+    cdef bint _accept(self, acceptor) except -1
     cdef object _on_channel(self, Channel channel, int events)
     @cython.locals(channel=Channel)
     cdef object _on_deadline(self, Timed item)

@@ -16,23 +16,20 @@ its recent times, forgotten within some dozens of requests) is anything held.
 from __future__ import annotations
 
 import errno
-import functools
 import select
 import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 from . import http11
-from ._impl import IO, Parser, Serializer
+from ._impl import IO, Serializer
+from .acceptor import Acceptor, make_acceptors
 from .channel import Channel
 from .connection import Connection
 from .deadlines import Deadlines, Timed
-from .endpoint import Endpoint
-from .files import open_spool, region_of
-from .request import Limits
 from .response import Response
 from .states import DONE, DRAINED, EXHAUSTED, FULL, GONE, HANGUP, NEVER, PULLING, READ, WRITE
-from .wsgi import SERVER_SOFTWARE, base_environ
+from .wsgi import SERVER_SOFTWARE
 
 if TYPE_CHECKING:
     import logging
@@ -58,21 +55,10 @@ _LAST_CALL = 1.0  # seconds for a next request on an idle connection of a worker
 _OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
-class Acceptor:
-    """A listener and what its connections share."""
-
-    __slots__ = ("endpoint", "fd")
-
-    def __init__(self, fd: int, endpoint: Endpoint) -> None:
-        """Accept from `fd`, which stays the owner's."""
-        self.fd = fd
-        self.endpoint = endpoint
-
-
 class Loop:
     """The loop; made in the worker, after the fork."""
 
-    def __init__(  # noqa: PLR0913 - the parts of a worker
+    def __init__(
         self,
         app: Callable[..., Any],
         listeners: Sequence[Listener],
@@ -114,44 +100,11 @@ class Loop:
         self._stop_at = NEVER
         self._accepting = False
         self._accept_again_at = 0.0
-        self._acceptors = self._make_acceptors(listeners, cfg, errors or sys.stderr, multiprocess)
-
-    def _make_acceptors(
-        self, listeners: Sequence[Listener], cfg: Config, errors: Any, multiprocess: bool
-    ) -> list[Acceptor]:
-        limits = Limits(
-            request_line=cfg.limit_request_line,
-            fields=cfg.limit_request_fields,
-            field_size=cfg.limit_request_field_size,
-            body=cfg.limit_request_body,
-            header_map=cfg.header_map,
+        self._acceptors = make_acceptors(
+            listeners, cfg, self._serializer, errors=errors or sys.stderr, multiprocess=multiprocess
         )
-        parser = Parser(limits)
-        acceptors = []
-        for listener in listeners:
-            endpoint = Endpoint(
-                parser,
-                self._serializer,
-                base_environ(
-                    server_name=listener.server_name,
-                    server_port=listener.server_port,
-                    url_scheme="http",
-                    errors=errors,
-                    multithread=False,
-                    multiprocess=multiprocess,
-                ),
-                limits,
-                spool_at=cfg.body_buffer_size,
-                open_spool=functools.partial(open_spool, cfg.tmp_upload_dir or None),
-                region_of=region_of if cfg.sendfile else None,
-                header_timeout=cfg.header_timeout,
-                body_timeout=cfg.body_timeout,
-                write_timeout=cfg.write_timeout,
-                keepalive=cfg.keepalive,
-            )
-            endpoint.transmit = self._transmit
-            acceptors.append(Acceptor(listener.fd, endpoint))
-        return acceptors
+        for acceptor in self._acceptors:
+            acceptor.endpoint.transmit = self._transmit
 
     # What the worker calls.
 
@@ -208,7 +161,7 @@ class Loop:
             self._beat()
         self._ready = count
         for index in range(count):
-            handler = io.handler(index)
+            handler: Any = io.handler(index)
             if type(handler) is Channel:
                 self._on_channel(handler, io.events(index))
             elif type(handler) is Acceptor:
@@ -219,7 +172,7 @@ class Loop:
             self._run_again()
         if self._held:
             self._send_held()
-        if self._deadlines.next_tick != 0:
+        if self._deadlines.is_due(self._now):
             for item in self._deadlines.expire(self._now):
                 self._on_deadline(item)
         if self._access_log is not None:
@@ -335,7 +288,8 @@ class Loop:
     def _serve(self, channel: Channel, request: Request | None) -> None:
         """Have `request` answered, and those that came behind it."""
         while request is not None:
-            response = Response(channel.endpoint, request, channel.connection.out, channel, self._keeps_alive)
+            response = Response.__new__(Response)
+            response.begin(channel.endpoint, request, channel.connection.out, channel, self._keeps_alive)
             channel.response = response
             channel.started = self._now
             response.run(self._app)
@@ -351,11 +305,13 @@ class Loop:
         if not response.keep_alive:
             connection.close()
             return None
-        if connection.ahead() and (self._pace > _HELD_FOR or connection.pending() > _SENT_TOGETHER):
-            # Answers to pipelined requests go out together, but none waits for a slow one behind it.
-            if not self._flush(channel):
-                return None
+        if connection.ahead() and not self._may_gather(connection) and not self._flush(channel):
+            return None
         return connection.next_request(self._now)
+
+    def _may_gather(self, connection: Connection) -> bool:
+        """Return whether an answer may wait for that to the pipelined request behind it."""
+        return self._pace < _HELD_FOR and connection.pending() < _SENT_TOGETHER
 
     def _drive(self, channel: Channel, response: Response) -> bool:
         """Pull a response from the app as far as the client takes it; return whether it is complete."""

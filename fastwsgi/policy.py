@@ -112,7 +112,7 @@ def environ_key(raw_name: bytes) -> str:
     return _KEYS.get(name) or "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
 
 
-def build(  # noqa: PLR0913 - the parts of a head, and where it came from
+def build(
     method: bytes,
     target: bytes,
     version: tuple[bytes, bytes],
@@ -170,7 +170,9 @@ def _set_target(environ: dict[str, Any], method: bytes, target: bytes) -> str | 
     return authority
 
 
-def _set_fields(request: Request, fields: list[tuple[bytes, bytes]], header_map: str) -> dict[str, list[bytes]]:
+def _set_fields(
+    request: Request, fields: list[tuple[bytes, bytes]], header_map: str
+) -> dict[str, list[bytes]]:
     """Set the HTTP_ keys; return the values of the fields that frame or steer the message."""
     environ = request.environ
     framing: dict[str, list[bytes]] = {}
@@ -243,7 +245,7 @@ def _set_body(request: Request, framing: dict[str, list[bytes]], limits: Limits)
         if len(lengths) > 1 or not http11.LENGTH.fullmatch(lengths[0]):
             raise HTTPError(400, "Content-Length is not one number")
         digits = lengths[0].lstrip(b"0") or b"0"
-        length = int(digits) if len(digits) <= 19 else http11.MAX_LENGTH + 1  # noqa: PLR2004 - 2^63 has 19
+        length = int(digits) if len(digits) <= 19 else http11.MAX_LENGTH + 1
         if length > http11.MAX_LENGTH:
             raise HTTPError(400, "Content-Length over 2^63-1")
         if limits.body and length > limits.body:

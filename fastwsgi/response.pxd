@@ -32,9 +32,9 @@ cdef class Response:
     cdef bint _chunked
     cdef object _iterable, _iterator
 
+    cpdef object begin(self, Endpoint endpoint, Request request, list out, object owner, bint keep_alive)
     @cython.locals(serializer=CSerializer)
     cpdef object start_response(self, status, headers, exc_info=*)
-    cpdef object write(self, data)
     cpdef object run(self, app)
     cpdef bint pull(self) except -1
     cpdef bint has_all(self)
@@ -42,7 +42,7 @@ cdef class Response:
     cpdef object fail(self, error)
     cpdef object abandon(self)
     cdef bint _has_no_body(self)
-    @cython.locals(body=bytes, length=cython.longlong)
+    @cython.locals(length=cython.longlong)
     cdef object _add_whole(self, parts)
     @cython.locals(length=cython.longlong)
     cdef object _add_file(self, region)

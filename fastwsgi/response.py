@@ -75,15 +75,18 @@ class Response:
         "status",
     )
 
-    def __init__(
+    def begin(
         self,
         endpoint: Endpoint,
         request: Request,
         out: list[Any],
         owner: object,
-        keep_alive: bool,  # noqa: FBT001 - keywords cost time here
+        keep_alive: bool,
     ) -> None:
-        """Prepare to answer `request` into `out`; `owner` is handed to endpoint.transmit by write()."""
+        """Prepare to answer `request` into `out`; `owner` is handed to endpoint.transmit for write().
+
+        Not an `__init__`: calling the class would cost a tuple and its parsing for each request.
+        """
         self.request = request
         self.owner = owner
         self.status = ""
@@ -97,7 +100,7 @@ class Response:
         self.complaint = ""
         self._endpoint = endpoint
         self._out = out
-        self._block: bytes | None = None
+        self._block: Any = None  # bytes, from start_response() on
         self._stamps = 0
         self._remaining = -1  # of the declared Content-Length; -1 = none is declared
         self._chunked = False
@@ -109,7 +112,7 @@ class Response:
     def start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
     ) -> Callable[[bytes], None]:
-        """Take status and headers, as PEP 3333 says; return write()."""
+        """Take status and headers, as PEP 3333 says; return write(), which is this object itself."""
         if exc_info is not None:
             try:
                 if self.head_sent:
@@ -128,10 +131,10 @@ class Response:
             self.keep_alive = False
         self.status = status
         self.headers = headers
-        return self.write
+        return self  # a bound method would have to be made for each request, and almost none is called
 
-    def write(self, data: bytes) -> None:
-        """Send `data` before the app goes on: the imperative way of PEP 3333."""
+    def __call__(self, data: bytes) -> None:
+        """Be write(): send `data` before the app goes on, the imperative way of PEP 3333."""
         if self.state == DONE:
             msg = "write() after the response has ended"
             raise AssertionError(msg)
@@ -161,7 +164,7 @@ class Response:
                     self._add_file(region)
                     return
             self._iterator = iter(result)
-        except BaseException as error:  # noqa: BLE001 - kept for the log; the engine decides what goes on
+        except BaseException as error:
             self.fail(error)
 
     def pull(self) -> bool:
@@ -171,7 +174,7 @@ class Response:
         except StopIteration:
             self._exhaust()
             return False
-        except BaseException as error:  # noqa: BLE001 - as in run()
+        except BaseException as error:
             self.fail(error)
             return False
         if self.head_sent and self._has_no_body():
@@ -194,7 +197,7 @@ class Response:
             if close is not None:
                 try:
                     close()
-                except BaseException as error:  # noqa: BLE001 - as in run()
+                except BaseException as error:
                     if self.failure is None:
                         self.failure = error
 
@@ -208,9 +211,7 @@ class Response:
             self.status = http11.status_text(500)
             self.code = 500
             self.headers = None
-            self._out.append(
-                error_page(self._endpoint.serializer, 500, is_head=self.request.is_head)
-            )
+            self._out.append(error_page(self._endpoint.serializer, 500, is_head=self.request.is_head))
         self._chunked = False
         self.finish()
 

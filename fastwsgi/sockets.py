@@ -2,7 +2,7 @@
 
 Owns the grammar of an address, the checks around bind(), and the socket files it made. Must not know requests
 or other processes. Invariants: a Listener is non-blocking and closed by exec(); a Unix socket file is
-replaced only if nobody listens on it, and unlinked only by the process that made it, if it is still the same file.
+replaced only if nobody listens on it, and unlinked only by the process that made it, while it is the same.
 """
 
 from __future__ import annotations

@@ -195,7 +195,7 @@ class Supervisor:
         worker.become(WorkerState.READY)
         worker.ready_at = worker.beat = now
         self._boots.reset()
-        actions: list[Action] = []
+        actions: list[Action] = [Log("debug", f"Worker (pid:{pid}) is ready")]
         if self.state is MasterState.STARTING:
             self._move(MasterState.RUNNING)
             if self._reload_asked:
@@ -208,7 +208,7 @@ class Supervisor:
         `code` is the server's exit code, should this end it; `line` the reason; `detail` a traceback or "".
         """
         worker = self._find(pid)
-        # While all is being stopped, the other workers would tell the same again.
+        # While all is being stopped, the others would tell the same again.
         if worker is None or worker.state is not WorkerState.BOOTING:
             return []
         worker.failure = code
@@ -282,14 +282,11 @@ class Supervisor:
         self.policy, self.wanted = policy, min(policy.workers, policy.slots - 1)
         self._boots.reset()
         actions: list[Action] = []
-        excess = len([worker for worker in self._workers.values() if worker.serving]) - self.wanted
-        for worker in reversed(self._workers.values()):
-            # The replacement that was to come, and who is too many and serves nobody yet, are dropped at once.
-            # The others that boot are needed, should the new configuration fail.
+        for worker in self._workers.values():
+            # A replacement now overtaken is dropped; others that boot are needed, should this reload fail.
             overtaken = self.state is MasterState.RELOADING and not worker.stale
-            if worker.state is WorkerState.BOOTING and (overtaken or excess > 0):
+            if overtaken and worker.state is WorkerState.BOOTING:
                 actions += self._retire(worker, now)
-                excess -= 1
             worker.stale = True
         self._move(MasterState.RELOADING)
         return actions + self._balance(now)
@@ -343,12 +340,10 @@ class Supervisor:
     def _balance(self, now: float) -> list[Action]:
         """Return what brings the workers to the number, and in a reload to the configuration, wanted."""
         self._fork_at = None
-        if self.state is MasterState.STOPPED:
-            return []
         if self.state is MasterState.STOPPING and not self._workers:
             self._move(MasterState.STOPPED)
             return [Log("info", "Shutting down"), Exit(self._code)]
-        if self.state is MasterState.STOPPING:
+        if self.state in (MasterState.STOPPING, MasterState.STOPPED):
             return []
         if self.state is MasterState.RELOADING:
             return self._replace(now)
@@ -376,6 +371,10 @@ class Supervisor:
         # Stale workers go first, the oldest of them before the others, and only as far as others serve.
         leaving = sorted(ready, key=lambda worker: (not worker.stale, worker.age))
         leaving = leaving[: max(len(ready) - self.wanted, 0)]
+        # Then those that boot what nobody wants any more, as far as they are too many.
+        spare = [worker for worker in serving if worker.stale and worker.state is WorkerState.BOOTING]
+        total = len(ready) - len(leaving) + len(spare)
+        leaving += spare if len(fresh) >= self.wanted else spare[: max(total - self.wanted, 0)]
         actions: list[Action] = []
         for worker in leaving:
             actions += self._retire(worker, now)
@@ -387,11 +386,8 @@ class Supervisor:
             if not booting and self._may_fork(now, patience):
                 actions += self._fork()
             return actions
-        if booting:
+        if booting or any(worker.serving and worker.stale for worker in serving):
             return actions
-        for worker in serving:
-            # Those left boot what nobody wants any more.
-            actions += self._retire(worker, now) if worker.serving and worker.stale else []
         self._move(MasterState.RUNNING)
         return [*actions, Log("info", f"Reload complete, {self.wanted} workers serve")]
 

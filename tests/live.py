@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from types import TracebackType
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -134,6 +134,13 @@ class Peer:
             parts.append(data)
         return b"".join(parts)
 
+    def is_closed(self) -> bool:
+        """Return whether the stream ends here; a reset is an end for a peer that was still sending."""
+        try:
+            return self.read_to_end() == b""
+        except ConnectionResetError:
+            return True
+
     def response(self, method: str = "GET") -> Reply:
         """Read one response, as its own framing delimits it."""
         return Reply.read(self, method)
@@ -196,10 +203,10 @@ class Reply:
         return reply
 
 
-def split(data: bytes, cuts: Sequence[int]) -> Iterator[bytes]:
-    """Yield `data` cut at these offsets."""
-    for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True):
-        yield data[start:end]
+def head(target: str, *fields: str, method: str = "GET", version: str = "1.1") -> bytes:
+    """Return the bytes of a request head."""
+    lines = [f"{method} {target} HTTP/{version}", "Host: test", *fields, "", ""]
+    return "\r\n".join(lines).encode("latin-1")
 
 
 class LiveServer:

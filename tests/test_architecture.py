@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 PACKAGE = ROOT / "fastwsgi"
 FLOORS = {
-    0: "settings http11 errors",
-    1: "actions supervision request policy _parser _parser_py _serializer _serializer_py deadlines body chunked endpoint wsgi response connection",
-    2: "_io _io_py _impl sockets process scoreboard logs app config files",
+    0: "settings http11 errors states",
+    1: "actions supervision request policy _parser_py _parser _serializer_py _serializer deadlines body chunked endpoint wsgi response connection",
+    2: "_io_py _io _impl sockets process scoreboard logs app config files",
     3: "channel loop",
     4: "worker",
     5: "master",
@@ -100,7 +100,9 @@ def test_low_floors_are_sans_io(path: Path) -> None:
 @pytest.mark.parametrize("path", ALL_SOURCES, ids=lambda path: path.name)
 def test_shape(path: Path) -> None:
     text = path.read_text()
-    assert path.stem in FLOOR, "a module without a floor: give it one here, and in docs/design.md"
+    assert path.stem in FLOOR or path.suffix == ".h", (
+        "a module without a floor: give it one here, and in docs/design.md"
+    )
     assert path.stem.strip("_") not in VAGUE
     assert len(text.splitlines()) <= 500
     if path.suffix == ".py":

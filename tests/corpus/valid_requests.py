@@ -64,7 +64,7 @@ for verb in ("HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"):
         f"method-{verb.lower()}", "RFC 9110 §9.3", http(f"{verb} /m", "Content-Length: 0"), seen(verb, "/m")
     )
 for verb in ("PROPFIND", "MKCOL", "REPORT", "PURGE", "LINK"):
-    valid(f"method-{verb.lower()}", "RFC 9110 §16.1", http(f"{verb} /dav"), seen(verb, "/dav"))
+    valid(f"method-{verb.lower()}", "RFC 9110 §9.1", http(f"{verb} /dav"), seen(verb, "/dav"))
 valid(
     "query",
     "RFC 9112 §3.2.1",

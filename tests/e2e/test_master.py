@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import re
 import select
 import shutil
@@ -22,9 +21,11 @@ import pytest
 from tests.live import DEADLINE, ROOT, LiveServer, Peer
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Callable, Iterator
 
 APP = "tests.apps.processes:app"
+DEBUG = ("--log-level", "debug")
 GET = b"GET %s HTTP/1.1\r\nHost: test\r\n\r\n"
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
@@ -69,7 +70,13 @@ def wait_for_end(pid: int) -> None:
 
 
 def wait_for_workers(server: LiveServer, count: int) -> list[int]:
-    eventually(lambda: len(children(server.pid)) == count)
+    """Return the workers, once there are so many and all are ready."""
+
+    def all_are_ready() -> bool:
+        pids, log = children(server.pid), server.log.text
+        return len(pids) == count and all(f"(pid:{pid}) is ready" in log for pid in pids)
+
+    eventually(all_are_ready)
     return children(server.pid)
 
 
@@ -124,6 +131,12 @@ class Clients:
                 return
 
 
+@pytest.fixture
+def live(live: Callable[..., LiveServer]) -> Callable[..., LiveServer]:
+    """Start servers that also say which worker is ready."""
+    return lambda app, *args, **options: live(app, *DEBUG, *args, **options)
+
+
 class Gate:
     """A FIFO that keeps an application waiting from when it opens it until the test lets it go on."""
 
@@ -163,14 +176,14 @@ def gate(tmp_path: Path) -> Iterator[Gate]:
 
 
 @pytest.fixture
-def changing(tmp_path: Path, live: Callable[..., LiveServer]) -> Iterator[Callable[..., LiveServer]]:
+def changing(tmp_path: Path, live: Callable[..., LiveServer]) -> Callable[..., LiveServer]:
     """Start a server of the module `changing` in this test's folder."""
 
     def start(*args: str) -> LiveServer:
         env = {"PYTHONDONTWRITEBYTECODE": "1"}
         return live("changing:app", *args, cwd=os.fspath(tmp_path), env=env)
 
-    yield start
+    return start
 
 
 # --- start ---------------------------------------------------------------------------------------------------
@@ -290,7 +303,7 @@ def test_several_binds(live: Callable[..., LiveServer], tmp_path: Path) -> None:
 
 def test_unix_socket_left_by_a_killed_server(tmp_path: Path) -> None:
     bind = f"unix:{tmp_path / 'app.sock'}"
-    first = LiveServer(APP, bind=bind)
+    first = LiveServer(APP, *DEBUG, bind=bind)
     workers = wait_for_workers(first, 1)
     first.kill()
     for pid in workers:
@@ -379,17 +392,11 @@ def test_app_that_ends_the_process_at_import(tmp_path: Path) -> None:
     assert log.count("no worker could boot") == 1
 
 
-def test_later_boot_failure_keeps_what_works(
-    changing: Callable[..., LiveServer], tmp_path: Path
-) -> None:
+def test_later_boot_failure_keeps_what_works(changing: Callable[..., LiveServer], tmp_path: Path) -> None:
     write_app(tmp_path, "one")
     server = changing("-w", "2")
-    first, second = wait_for_workers(server, 2)
-    server.wait_for_log("Booting worker")
-    eventually(lambda: server.get("/").text == "one")
+    first, _ = wait_for_workers(server, 2)
     write_app(tmp_path, "two", prelude="raise RuntimeError('bad release')")
-    # Both serve, else the failure would be one of the first start.
-    eventually(lambda: "worker" in command_line(second))
     os.kill(first, signal.SIGKILL)
     server.wait_for_log("Workers die young")
     server.allow_traceback = True
@@ -469,9 +476,8 @@ def test_stop_while_the_app_is_being_loaded(tmp_path: Path, gate: Gate) -> None:
         gate.wait_for_arrival()
 
 
-def test_workers_end_when_the_master_is_killed(live: Callable[..., LiveServer]) -> None:
-    server = LiveServer(APP, "-w", "3")
-    server.get("/")
+def test_workers_end_when_the_master_is_killed() -> None:
+    server = LiveServer(APP, *DEBUG, "-w", "3")
     pids = wait_for_workers(server, 3)
     server.process.kill()
     for pid in pids:
@@ -481,7 +487,7 @@ def test_workers_end_when_the_master_is_killed(live: Callable[..., LiveServer]) 
 
 
 def test_orphans_finish_their_request_and_free_the_port(gate: Gate) -> None:
-    server = LiveServer(APP)
+    server = LiveServer(APP, *DEBUG)
     (worker,) = wait_for_workers(server, 1)
     peer = gate.enter(server)
     server.process.kill()
@@ -503,8 +509,6 @@ def test_killed_worker_is_replaced(live: Callable[..., LiveServer]) -> None:
     for _ in range(5):
         workers = wait_for_workers(server, 2)
         lines = len(server.log.lines)
-        eventually(lambda pid=workers[0]: "worker" in command_line(pid))  # type: ignore[misc]
-        assert server.get("/").status == 200
         os.kill(workers[0], signal.SIGKILL)
         server.wait_for_log(rf"pid:{workers[0]}\) was killed by SIGKILL from outside", start=lines)
         server.wait_for_log("Booting worker", start=lines)
@@ -529,9 +533,7 @@ def test_crash_loop_slows_down(live: Callable[..., LiveServer]) -> None:
 
 
 @pytest.mark.parametrize("how", ["sleeps", "holds-the-gil"])
-def test_hung_worker_is_explained_and_replaced(
-    live: Callable[..., LiveServer], gate: Gate, how: str
-) -> None:
+def test_hung_worker_is_explained_and_replaced(live: Callable[..., LiveServer], gate: Gate, how: str) -> None:
     server = live(APP, "--timeout", "2", "-w", "2")
     if how == "sleeps":
         peer = gate.enter(server)
@@ -572,7 +574,6 @@ def test_reload_serves_the_new_code_and_loses_nothing(
 ) -> None:
     write_app(tmp_path, "one")
     server = changing("-w", "3")
-    assert server.get("/").text == "one"
     old = wait_for_workers(server, 3)
     with Clients(server, keep_alive=keep_alive) as clients:
         for text in ("two", "three"):
@@ -593,7 +594,6 @@ def test_reload_of_broken_code_keeps_the_old_serving(
 ) -> None:
     write_app(tmp_path, "one")
     server = changing("-w", "2")
-    assert server.get("/").text == "one"
     workers = wait_for_workers(server, 2)
     write_app(tmp_path, "two", prelude="raise RuntimeError('bad release')")
     server.allow_traceback = True
@@ -603,7 +603,7 @@ def test_reload_of_broken_code_keeps_the_old_serving(
     assert clients.failures == []
     assert clients.bodies == {"one"}
     assert wait_for_workers(server, 2) == workers
-    assert server.log.text.count("bad release") == 2  # in the traceback, and in the clear line
+    assert server.log.text.count("cannot load 'changing:app'") == 1
     write_app(tmp_path, "three")
     server.send_signal(signal.SIGHUP)
     server.wait_for_log("Reload complete")
@@ -619,7 +619,7 @@ def test_reload_of_settings(changing: Callable[..., LiveServer], tmp_path: Path)
     conf.write_text("workers = 3\n")
     server.send_signal(signal.SIGHUP)
     server.wait_for_log("Reload complete, 3 workers serve")
-    eventually(lambda: len(children(server.pid)) == 3)
+    wait_for_workers(server, 3)
     conf.write_text("workers = 'many'\n")
     lines = len(server.log.lines)
     server.send_signal(signal.SIGHUP)
@@ -628,7 +628,7 @@ def test_reload_of_settings(changing: Callable[..., LiveServer], tmp_path: Path)
     conf.write_text("workers = 2\nbind = '127.0.0.1:1'\n")
     server.send_signal(signal.SIGHUP)
     server.wait_for_log("Reload complete, 2 workers serve", start=lines)
-    eventually(lambda: len(children(server.pid)) == 2)
+    wait_for_workers(server, 2)
 
 
 # --- more and fewer ------------------------------------------------------------------------------------------
@@ -645,7 +645,7 @@ def test_ttin_and_ttou(live: Callable[..., LiveServer]) -> None:
         wait_for_workers(server, count)
     server.send_signal(signal.SIGTTOU)
     assert server.get("/").status == 200
-    assert len(children(server.pid)) == 1
+    assert len(wait_for_workers(server, 1)) == 1
 
 
 def test_logs_are_reopened(live: Callable[..., LiveServer], tmp_path: Path) -> None:
@@ -672,7 +672,7 @@ def test_storm_of_signals(live: Callable[..., LiveServer], rng: random.Random) -
             server.send_signal(rng.choice([signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD, signal.SIGWINCH]))
         server.send_signal(signal.SIGHUP)
         server.wait_for_log("Reload complete")
-        eventually(lambda: len(children(server.pid)) == 2)
+        wait_for_workers(server, 2)
     assert clients.failures == []
     for number in (signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGTERM, signal.SIGTERM):
         server.send_signal(number)

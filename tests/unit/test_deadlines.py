@@ -81,8 +81,8 @@ def test_wait_ends_when_the_earliest_is_due() -> None:
 def test_against_a_plain_model(seed: int) -> None:
     rng = random.Random(seed)
     deadlines = Deadlines()
-    items = [Item(str(number)) for number in range(30)]
-    model: dict[Item, float] = {}
+    items: list[Timed] = [Item(str(number)) for number in range(30)]
+    model: dict[Timed, float] = {}
     now = 1000.0
     for _ in range(400):
         item = rng.choice(items)

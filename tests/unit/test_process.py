@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def run(script: str, **options: object) -> subprocess.CompletedProcess[str]:
+def run(script: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", textwrap.dedent(script)],
         cwd=ROOT,
@@ -28,7 +28,6 @@ def run(script: str, **options: object) -> subprocess.CompletedProcess[str]:
         text=True,
         check=False,
         timeout=30,
-        **options,  # type: ignore[call-overload]
     )
 
 

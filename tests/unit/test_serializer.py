@@ -156,7 +156,7 @@ if _impl.compiled:
 
     @given(status=texts | st.sampled_from(["200 OK", "204", "304 x"]), headers=st.lists(items, max_size=4))
     def test_both_agree(status: str, headers: list[Any]) -> None:
-        outcomes = []
+        outcomes: list[tuple[object, object]] = []
         for implementation in IMPLEMENTATIONS:
             serializer = implementation("fastwsgi")
             try:

@@ -317,7 +317,9 @@ print(os.path.exists("{tmp_path}/app.sock"))
 listener.close()
 print(os.path.exists("{tmp_path}/app.sock"))
 """
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert done.stdout == "True\nFalse\n"
 
 

@@ -647,7 +647,8 @@ def test_reload_after_a_failed_one_replaces_all() -> None:
     world = World(2).serve().hup().ready(103).ends(101).ends(104, 4).hup()
     for _ in range(2):
         world.ready(*world.pids(BOOTING))
-        world.ends(*world.pids(RETIRING))
+        for pid in world.pids(RETIRING):
+            world.ends(pid)
     assert world.machine.state is MasterState.RUNNING
     assert set(world.pids()) & {101, 102, 103} == set()
 
@@ -705,7 +706,8 @@ def test_second_hup_failing_goes_back_to_what_serves() -> None:
     retired = world.pids(RETIRING)
     for pid in retired:
         world.ends(pid)
-    world.ends(*world.pids(BOOTING), 4)
+    (pid,) = world.pids(BOOTING)
+    world.ends(pid, 4)
     assert world.rollbacks == [0]
     assert world.machine.wanted == 2
     assert world.machine.revisions == {0}
@@ -741,6 +743,8 @@ def test_boot_failure_of_an_old_one_does_not_end_the_reload() -> None:
 def test_hup_to_fewer_drops_who_still_boots() -> None:
     world = World(4).start().ready(101).hup(workers=1)
     assert world.pids(RETIRING) == [102, 103, 104]
+    for pid in (102, 103, 104):
+        world.ends(pid)
     assert len(world.pids(BOOTING)) == 1
 
 

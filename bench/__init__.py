@@ -1,0 +1,1 @@
+"""Side-by-side measurements of WSGI servers; `python -m bench.run --help` tells how."""

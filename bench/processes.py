@@ -1,0 +1,185 @@
+"""A server under measurement: a process group of its own, its readiness, its CPU time and its end.
+
+The server is the leader of a new session, so that every process it starts is found by the session's id, also after
+its parent has died, and nothing but these processes is ever signalled.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from types import TracebackType
+    from typing import IO
+
+__all__ = ["RunningServer", "ServerFailedError", "Usage", "free_port"]
+
+_PROC = Path("/proc")
+_TICKS = os.sysconf("SC_CLK_TCK")
+_STOP_SECONDS = 5.0
+
+
+class ServerFailedError(Exception):
+    """The server did not start, or died; the message ends with what it printed."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What the server's processes have used since they were started."""
+
+    user: float  # seconds
+    system: float  # seconds
+    processes: int
+    threads: int
+
+    @property
+    def cpu(self) -> float:
+        """Seconds of CPU in all."""
+        return self.user + self.system
+
+
+def free_port() -> int:
+    """Return a TCP port of the loopback interface that the kernel has just found free."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class RunningServer:
+    """Context manager: the server runs inside, pinned to one CPU, and is ended with all its processes after.
+
+    Args:
+        command: what to execute, complete.
+        port: where it will listen, on 127.0.0.1.
+        cpu: the CPU that all its processes keep to.
+        environment: variables in addition to ours.
+        directory: where it is started.
+        log: an open file for what it prints.
+        patience: seconds until it must accept connections.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        port: int,
+        cpu: int,
+        environment: Mapping[str, str],
+        directory: Path,
+        log: IO[bytes],
+        patience: float = 20.0,
+    ) -> None:
+        self.port = port
+        self._command = ["taskset", "-c", str(cpu), *command]
+        self._environment = {**os.environ, **environment}
+        self._directory = directory
+        self._log = log
+        self._patience = patience
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> RunningServer:
+        self._process = subprocess.Popen(
+            self._command,
+            cwd=self._directory,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            self._wait_until_ready()
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._end()
+
+    def usage(self) -> Usage:
+        """Return the CPU time of all processes of the session, with that of children already waited for.
+
+        A child that ends between two calls is not lost: its parent's sums of waited-for children take it over.
+        """
+        user = system = threads = processes = 0
+        for fields in self._members():
+            user += int(fields[11]) + int(fields[13])
+            system += int(fields[12]) + int(fields[14])
+            threads += int(fields[17])
+            processes += 1
+        if not processes:
+            raise ServerFailedError(f"no process is left{self._printed()}")
+        return Usage(user / _TICKS, system / _TICKS, processes, threads)
+
+    def _wait_until_ready(self) -> None:
+        process = self._running()
+        deadline = time.monotonic() + self._patience
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            except OSError:
+                pass
+            else:
+                return
+            # The pause between two attempts ends early if the server does.
+            try:
+                status = process.wait(timeout=0.02)
+            except subprocess.TimeoutExpired:
+                status = None
+            if status is not None:
+                raise ServerFailedError(f"ended with status {status} before it listened{self._printed()}")
+            if time.monotonic() > deadline:
+                raise ServerFailedError(f"does not listen after {self._patience:.0f} s{self._printed()}")
+
+    def _members(self) -> Iterator[list[str]]:
+        """Yield, for each process of the session, its fields in /proc/PID/stat from the state (field 3) on."""
+        session = str(self._running().pid)
+        for entry in _PROC.iterdir():
+            if not entry.name.isdigit():
+                continue
+            try:
+                stat = (entry / "stat").read_text(encoding="utf-8", errors="replace")
+            except OSError:
+                continue  # it has ended meanwhile
+            # The name in field 2 may hold spaces and brackets; nothing after it does.
+            fields = stat[stat.rindex(")") + 2 :].split()
+            if fields[3] == session and fields[0] != "Z":
+                yield [*fields, entry.name]
+
+    def _end(self) -> None:
+        process = self._running()
+        process.terminate()
+        try:
+            process.wait(timeout=_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            pass
+        for fields in self._members():
+            try:
+                os.kill(int(fields[-1]), signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        process.wait()
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise ServerFailedError("not started")
+        return self._process
+
+    def _printed(self) -> str:
+        self._log.flush()
+        lines = Path(self._log.name).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        return "; it printed: " + " | ".join(lines[-3:]) if lines else "; it printed nothing"

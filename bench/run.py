@@ -1,0 +1,209 @@
+"""Compare servers side by side: `python -m bench.run`.
+
+Every server is started anew for every round, the rounds of all servers are interleaved, and what is compared are the
+medians of server CPU time per request. A row with any wrong response is invalid and makes the run fail.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from .load import WrkError, WrongResponseError, probe, run_wrk
+from .machine import compile_floor, describe_machine, describe_python, missing_module, missing_tool
+from .plan import CASES, ROOT, SERVERS, Case, Server
+from .processes import RunningServer, ServerFailedError, Usage, free_port
+from .table import Round, Row, case_table, target_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["main"]
+
+_T = TypeVar("_T")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure, print Markdown, write JSON; return 0 only if every row that was run is valid."""
+    options = _parse(argv)
+    problem = missing_tool()
+    if problem:
+        sys.stderr.write(f"Error: {problem}\n")
+        return 2
+    floor, no_floor = compile_floor(ROOT)
+    servers: list[Server] = []
+    skipped: dict[str, str] = {}
+    for server in options.servers:
+        python = _python(options, server)
+        reason = no_floor if server.name == "floor" else ""
+        if server.module:
+            reason = missing_module(python, server.module, ROOT)
+        if reason:
+            skipped[server.name] = reason
+            _say(f"skipped: {server.name}: {reason}")
+        else:
+            servers.append(server)
+    report: dict[str, object] = {
+        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "machine": describe_machine(ROOT),
+        "python": describe_python(options.python, ["fastwsgi", "httptools", "cython"]),
+        "peer_python": describe_python(
+            options.peer_python, [*(one.package for one in SERVERS if one.package), "flask", "werkzeug"]
+        ),
+        "options": {name: getattr(options, name) for name in ("rounds", "seconds", "warm_up", "connections")},
+        "notes": {server.name: server.note for server in servers if server.note},
+        "skipped": skipped,
+    }
+    results: dict[str, dict[str, Row]] = {}
+    with tempfile.TemporaryDirectory(prefix="bench-") as logs:
+        for case in options.cases:
+            try:
+                results[case.name] = _run_case(case, servers, options, floor, Path(logs))
+            except WrkError as exc:
+                sys.stderr.write(f"Error: {exc}\n")
+                return 2
+    report["cases"] = {name: [row.as_json() for row in rows.values()] for name, rows in results.items()}
+    verdicts = [line for case in options.cases for line in target_lines(case, results[case.name])]
+    report["targets"] = verdicts
+    print("\n\n".join(case_table(case, results[case.name]) for case in options.cases))
+    print("\n### Targets\n\n" + "\n".join(verdicts))
+    for name, reason in skipped.items():
+        print(f"\nskipped: {name}: {reason}")
+    _say(f"written: {_write(report, options)}")
+    return 0 if all(row.valid for rows in results.values() for row in rows.values()) else 1
+
+
+def _run_case(
+    case: Case, servers: Sequence[Server], options: argparse.Namespace, floor: Path | None, logs: Path
+) -> dict[str, Row]:
+    taking_part = [server for server in servers if server.name not in case.without]
+    rows = {server.name: Row(server.name) for server in taking_part}
+    for number in range(options.rounds):
+        # Nobody always comes first, nor always after the same neighbor.
+        start = number % max(1, len(taking_part))
+        for server in taking_part[start:] + taking_part[:start]:
+            row = rows[server.name]
+            if row.faults:
+                continue
+            try:
+                one = _run_round(case, server, row, options, floor, logs)
+            except (ServerFailedError, WrongResponseError) as exc:
+                row.faults.append(str(exc))
+                _say(f"{case.name} {number + 1}/{options.rounds} {server.name}: INVALID: {exc}")
+            except OSError as exc:
+                row.faults.append(f"{type(exc).__name__}: {exc}")
+                _say(f"{case.name} {number + 1}/{options.rounds} {server.name}: INVALID: {exc}")
+            else:
+                row.rounds.append(one)
+                _say(
+                    f"{case.name} {number + 1}/{options.rounds} {server.name}: {one.cpu_us:.2f} µs, "
+                    f"{one.rate:,.0f}/s{''.join(f'; INVALID: {fault}' for fault in row.faults)}"
+                )
+    return rows
+
+
+def _run_round(
+    case: Case, server: Server, row: Row, options: argparse.Namespace, floor: Path | None, logs: Path
+) -> Round:
+    port = free_port()
+    fills = {"python": _python(options, server), "port": str(port), "app": case.app, "floor": str(floor)}
+    environment = {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **server.environment}
+    with (
+        (logs / f"{case.name}-{server.name}.log").open("wb") as log,
+        RunningServer(
+            [word.format(**fills) for word in server.command],
+            port=port,
+            cpu=options.server_cpu,
+            environment=environment,
+            directory=ROOT,
+            log=log,
+        ) as running,
+    ):
+        size = probe(port, case)
+
+        def load(seconds: float) -> Round:
+            before = running.usage()
+            figures = run_wrk(
+                root=ROOT,
+                port=port,
+                case=case,
+                cpu=options.client_cpu,
+                seconds=seconds,
+                connections=options.connections,
+            )
+            after = running.usage()
+            spent = Usage(
+                after.user - before.user, after.system - before.system, after.processes, after.threads
+            )
+            row.faults += figures.faults(size, options.connections)
+            if not figures.requests:
+                raise WrongResponseError(f"no response within {seconds} s")
+            return Round(figures, spent)
+
+        load(options.warm_up)
+        return load(options.seconds)
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--cases", default="", help=f"comma-separated, of: {', '.join(c.name for c in CASES)}")
+    parser.add_argument("--servers", default="", help=f"comma-separated, of: {', '.join(s.name for s in SERVERS)}")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of each server in each case (%(default)s)")
+    parser.add_argument("--seconds", type=int, default=4, help="length of a round (%(default)s)")
+    parser.add_argument("--warm-up", type=int, default=1, help="seconds before each round (%(default)s)")
+    parser.add_argument("--connections", type=int, default=50, help="open at once (%(default)s)")
+    parser.add_argument("--quick", action="store_true", help="3 rounds of 2 seconds")
+    parser.add_argument("--python", default=sys.executable, help="the interpreter that runs fastwsgi (this one)")
+    parser.add_argument("--peer-python", default="", help="the interpreter that runs the peers (that of --python)")
+    parser.add_argument("--server-cpu", type=int, default=0, help="(%(default)s)")
+    parser.add_argument("--client-cpu", type=int, default=1, help="(%(default)s)")
+    parser.add_argument("--output", type=Path, default=ROOT / "bench" / "results", help="folder for the JSON file")
+    options = parser.parse_args(argv)
+    options.peer_python = options.peer_python or options.python
+    if options.quick:
+        options.rounds, options.seconds = 3, 2
+    if min(options.rounds, options.seconds, options.warm_up, options.connections) < 1:
+        parser.error("--rounds, --seconds, --warm-up and --connections must be at least 1")
+    cpus = os.sched_getaffinity(0)
+    if not {options.server_cpu, options.client_cpu} <= cpus or options.server_cpu == options.client_cpu:
+        parser.error(f"server and client need a CPU each, of {sorted(cpus)}: --server-cpu, --client-cpu")
+    try:
+        options.cases = _choose(options.cases, {case.name: case for case in CASES}) or list(CASES)
+        options.servers = _choose(options.servers, {one.name: one for one in SERVERS}) or [
+            one for one in SERVERS if not one.on_request
+        ]
+    except KeyError as exc:
+        parser.error(f"there is no {exc.args[0]!r}")
+    return options
+
+
+def _choose(names: str, known: dict[str, _T]) -> list[_T]:
+    return [known[name.strip()] for name in names.split(",") if name.strip()]
+
+
+def _python(options: argparse.Namespace, server: Server) -> str:
+    return str(options.peer_python if server.package else options.python)
+
+
+def _write(report: dict[str, object], options: argparse.Namespace) -> Path:
+    folder: Path = options.output
+    folder.mkdir(parents=True, exist_ok=True)
+    stamp = str(report["started"])[:19].replace(":", "")
+    path = folder / f"{stamp}-{'-'.join(case.name for case in options.cases)}.json"
+    path.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path
+
+
+def _say(text: str) -> None:
+    """Show progress on standard error: standard output is the report."""
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

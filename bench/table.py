@@ -1,0 +1,133 @@
+"""Rounds become medians, ratios, kept and missed targets, and a Markdown table."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from statistics import median
+from typing import TYPE_CHECKING
+
+from .plan import REFERENCES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from .load import Figures
+    from .plan import Case, Target
+    from .processes import Usage
+
+__all__ = ["Round", "Row", "case_table", "target_lines"]
+
+OURS = "fastwsgi"
+
+
+@dataclass(frozen=True)
+class Round:
+    """One load on one server: `spent` is what its processes used from before wrk to after it."""
+
+    figures: Figures
+    spent: Usage
+
+    @property
+    def cpu_us(self) -> float:
+        """Microseconds of server CPU per request."""
+        return self.spent.cpu / self.figures.requests * 1e6
+
+    @property
+    def rate(self) -> float:
+        """Requests per second."""
+        return self.figures.requests / self.figures.duration_us * 1e6
+
+    @property
+    def busy(self) -> float:
+        """Share of the server's CPU that was used: below 1, the client or the kernel was the limit."""
+        return self.spent.cpu / self.figures.duration_us * 1e6
+
+
+@dataclass
+class Row:
+    """All rounds of a server in a case; one fault makes the whole row invalid."""
+
+    server: str
+    rounds: list[Round] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+    @property
+    def valid(self) -> bool:
+        """Whether its figures may be used."""
+        return bool(self.rounds) and not self.faults
+
+    def over(self, figure: Callable[[Round], float]) -> tuple[float, float, float]:
+        """Return median, least and greatest of `figure` over the rounds."""
+        values = [figure(one) for one in self.rounds]
+        return median(values), min(values), max(values)
+
+    @property
+    def cpu_us(self) -> float:
+        """Microseconds of server CPU per request, the median."""
+        return self.over(lambda one: one.cpu_us)[0]
+
+    def as_json(self) -> dict[str, object]:
+        """Return everything that was measured, and the medians."""
+        medians = {}
+        if self.valid:
+            for name, figure in _FIGURES.items():
+                middle, least, greatest = self.over(figure)
+                medians[name] = {"median": middle, "min": least, "max": greatest}
+        rounds = [asdict(one.figures) | {"usage": asdict(one.spent)} for one in self.rounds]
+        return {"server": self.server, "valid": self.valid, "faults": self.faults, **medians, "rounds": rounds}
+
+
+_FIGURES: dict[str, Callable[[Round], float]] = {
+    "cpu_us": lambda one: one.cpu_us,
+    "requests_per_second": lambda one: one.rate,
+    "busy": lambda one: one.busy,
+    "p50_us": lambda one: one.figures.p50_us,
+    "p99_us": lambda one: one.figures.p99_us,
+    "user_share": lambda one: one.spent.user / one.spent.cpu if one.spent.cpu else 0.0,
+}
+
+
+def case_table(case: Case, rows: Mapping[str, Row]) -> str:
+    """Return the Markdown table of one case, cheapest server first."""
+    references = [name for name in REFERENCES if name in rows and rows[name].valid]
+    heads = ["server", "CPU µs/request (min–max)", "of it user", "requests/s", "CPU busy", "p50 ms", "p99 ms"]
+    heads += [f"÷ {name}" for name in references]
+    lines = [f"### {case.name}: {case.title}", "", _line(heads), _line(["---"] + ["--:"] * (len(heads) - 1))]
+    valid = sorted((row for row in rows.values() if row.valid), key=lambda row: row.cpu_us)
+    for row in valid:
+        cpu, least, greatest = row.over(lambda one: one.cpu_us)
+        cells = [
+            f"**{row.server}**" if row.server == OURS else row.server,
+            f"{cpu:.2f} ({least:.2f}–{greatest:.2f})",
+            f"{row.over(_FIGURES['user_share'])[0]:.0%}",
+            f"{row.over(_FIGURES['requests_per_second'])[0]:,.0f}",
+            f"{row.over(_FIGURES['busy'])[0]:.0%}",
+            f"{row.over(_FIGURES['p50_us'])[0] / 1000:.2f}",
+            f"{row.over(_FIGURES['p99_us'])[0] / 1000:.2f}",
+        ]
+        cells += [f"{row.cpu_us / rows[name].cpu_us:.2f}" for name in references]
+        lines.append(_line(cells))
+    lines += [
+        _line([row.server, "INVALID: " + "; ".join(row.faults or ["no round"])] + [""] * (len(heads) - 2))
+        for row in rows.values()
+        if not row.valid
+    ]
+    return "\n".join(lines)
+
+
+def target_lines(case: Case, rows: Mapping[str, Row]) -> list[str]:
+    """Return a line per target of the case that says whether it is reached."""
+    return [_judge(case, target, rows) for target in case.targets]
+
+
+def _judge(case: Case, target: Target, rows: Mapping[str, Row]) -> str:
+    ours, theirs = rows.get(OURS), rows.get(target.server)
+    claim = f"{case.name} ≤ {target.ratio:.2f} × {target.server}"
+    if ours is None or theirs is None or not (ours.valid and theirs.valid):
+        return f"- {claim}: not measured"
+    ratio = ours.cpu_us / theirs.cpu_us
+    return f"- {claim}: {ratio:.2f}, {'reached' if ratio <= target.ratio else '**not reached**'}"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"

@@ -1,0 +1,76 @@
+"""A listener in the loop: its descriptor, and what all its connections share."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+from ._impl import Parser
+from .endpoint import Endpoint
+from .files import open_spool, region_of
+from .request import Limits
+from .wsgi import base_environ
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ._serializer_py import Serializer
+    from .settings import Config
+    from .sockets import Listener
+
+__all__ = ["Acceptor", "make_acceptors"]
+
+
+class Acceptor:
+    """A descriptor to accept from, which stays the owner's."""
+
+    __slots__ = ("endpoint", "fd")
+
+    def __init__(self, fd: int, endpoint: Endpoint) -> None:
+        """Accept from `fd` for `endpoint`."""
+        self.fd = fd
+        self.endpoint = endpoint
+
+
+def make_acceptors(
+    listeners: Sequence[Listener],
+    cfg: Config,
+    serializer: Serializer,
+    *,
+    errors: object,
+    multiprocess: bool,
+) -> list[Acceptor]:
+    """Return an acceptor for each listener; `errors` is wsgi.errors."""
+    limits = Limits(
+        request_line=cfg.limit_request_line,
+        fields=cfg.limit_request_fields,
+        field_size=cfg.limit_request_field_size,
+        body=cfg.limit_request_body,
+        header_map=cfg.header_map,
+    )
+    parser = Parser(limits)
+    acceptors = []
+    for listener in listeners:
+        base = base_environ(
+            server_name=listener.server_name,
+            server_port=listener.server_port,
+            url_scheme="http",
+            errors=errors,
+            multithread=False,
+            multiprocess=multiprocess,
+        )
+        endpoint = Endpoint(
+            parser,
+            serializer,
+            base,
+            limits,
+            spool_at=cfg.body_buffer_size,
+            open_spool=functools.partial(open_spool, cfg.tmp_upload_dir or None),
+            region_of=region_of if cfg.sendfile else None,
+            header_timeout=cfg.header_timeout,
+            body_timeout=cfg.body_timeout,
+            write_timeout=cfg.write_timeout,
+            keepalive=cfg.keepalive,
+        )
+        acceptors.append(Acceptor(listener.fd, endpoint))
+    return acceptors

@@ -1,0 +1,208 @@
+"""One meaning of a head: scanner against httptools, compiled against pure, any split against whole."""
+
+from __future__ import annotations
+
+import io
+import os
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fastwsgi import _impl, http11, policy
+from fastwsgi._parser_py import Parser as PureParser
+from fastwsgi.errors import HTTPError
+from fastwsgi.request import Limits, Request
+from fastwsgi.wsgi import base_environ
+from tests.corpus import cases
+
+IMPLEMENTATIONS: list[Any] = [PureParser, _impl.Parser] if _impl.compiled else [PureParser]
+# More by FASTWSGI_FUZZ_EXAMPLES=200000, for a long session.
+EXAMPLES = int(os.environ.get("FASTWSGI_FUZZ_EXAMPLES", "400"))
+FUZZ = settings(
+    max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+)
+SMALL = Limits(request_line=60, fields=4, field_size=40, body=1000)
+LIMITS = [
+    Limits(),
+    SMALL,
+    Limits(header_map="refuse"),
+    Limits(header_map="dangerous"),
+    Limits(0, 0, 0, 0),
+]
+PARSERS = {
+    (implementation, limits): implementation(limits) for implementation in IMPLEMENTATIONS for limits in LIMITS
+}
+
+
+def base(script_name: str = "") -> dict[str, Any]:
+    return base_environ(
+        server_name="127.0.0.1",
+        server_port="8000",
+        url_scheme="http",
+        errors=ERRORS,
+        multithread=False,
+        multiprocess=False,
+        script_name=script_name,
+    )
+
+
+ERRORS = io.StringIO()
+BASES = [base(), base("/app")]
+
+
+def facts(request: Request) -> tuple[Any, ...]:
+    return (
+        request.environ,
+        request.version,
+        request.head_end,
+        request.content_length,
+        request.is_head,
+        request.keep_alive,
+        request.expect_continue,
+        request.upgrade,
+    )
+
+
+def whole(parser: Any, data: bytes, environ: dict[str, Any], start: int = 0) -> Any:
+    """Return the facts of the request, a status, or None while it is not whole, as a connection asks."""
+    try:
+        request = parser.parse(data, start, environ, "192.0.2.1", "1234")
+        if request is None:
+            assert parser.head_end(bytearray(data[start:]), 0) == 0
+            return None
+        return facts(request)
+    except HTTPError as error:
+        return error.status
+
+
+def pieces(parser: Any, data: bytes, cuts: list[int], environ: dict[str, Any]) -> Any:
+    """Return the same of data that comes in pieces."""
+    buffer = bytearray()
+    searched = 0
+    try:
+        for a, b in zip([0, *cuts], [*cuts, len(data)], strict=True):
+            buffer += data[a:b]
+            if parser.head_end(buffer, searched):
+                return facts(parser.parse(bytes(buffer), 0, environ, "192.0.2.1", "1234"))
+            searched = len(buffer)
+    except HTTPError as error:
+        return error.status
+    return None
+
+
+def agree(data: bytes, limits: Limits = LIMITS[0], environ: dict[str, Any] = BASES[0]) -> Any:
+    found = [whole(PARSERS[implementation, limits], data, environ) for implementation in IMPLEMENTATIONS]
+    # Thrice: what the memo remembers by then changes nothing.
+    found += [whole(PARSERS[IMPLEMENTATIONS[-1], limits], data, environ) for _ in range(2)]
+    assert all(one == found[0] for one in found), found
+    return found[0]
+
+
+TOKENS = st.text("abcXYZ019!#$%&'*+-.^_`|~", min_size=1, max_size=12).map(str.encode)
+METHODS = st.sampled_from([b"GET", b"POST", b"HEAD", b"OPTIONS", b"CONNECT", b"get", b"PROPFIND"]) | TOKENS
+TARGETS = st.sampled_from(
+    [b"/", b"/app", b"/app/x?y=%20", b"/%41%zz%", b"/a?b?c", b"*", b"http://h/x?q", b"HTTP://h:80", b"https://u@h/",
+     b"http://:1/", b"//x", b"/a#b", b"a:80", b"/\xe9", b"/ b"]
+) | st.text("/ab%12?&=#*:", min_size=1, max_size=20).map(str.encode)  # fmt: skip
+VERSIONS = st.sampled_from([b"HTTP/1.1"] * 6 + [b"HTTP/1.0", b"HTTP/1.2", b"HTTP/2.0", b"HTTP/0.9", b"HTTP/1.10", b"http/1.1"])
+NAMES = (
+    st.sampled_from(
+        [b"Host", b"Connection", b"Content-Length", b"Content-Type", b"Transfer-Encoding", b"Expect", b"Upgrade",
+         b"Cookie", b"Proxy", b"X_Y", b"Content_Length", b"HOST", b"Authorization", b"Accept", b" Host", b"Host "]
+    )
+    | TOKENS
+    | st.sampled_from([name.encode() for name in http11.COMMON_FIELDS])
+)
+VALUES = st.sampled_from(
+    [b"a", b"", b"a:80", b"[::1]:80", b"keep-alive", b"close", b"Keep-Alive, Upgrade", b"0", b"5", b"+5", b"5,5", b"1 1",
+     b"9223372036854775807", b"9223372036854775808", b"007", b"1001", b"chunked", b"gzip, chunked", b"chunked, chunked",
+     b"CHUNKED", b"100-continue", b"100-Continue", b"websocket", b"a=b", b"\xe9", b"\t x \t"]
+) | st.binary(max_size=45)  # fmt: skip
+
+
+@st.composite
+def heads(draw: st.DrawFn) -> bytes:
+    line = b" ".join((draw(METHODS), draw(TARGETS), draw(VERSIONS)))
+    fields = [b"%b:%b%b" % (draw(NAMES), draw(st.sampled_from([b" ", b"", b"\t"])), draw(VALUES)) for _ in range(draw(st.integers(0, 6)))]
+    if draw(st.integers(0, 3)):
+        fields.insert(draw(st.integers(0, len(fields))), b"Host: a")
+    start = draw(st.sampled_from([b""] * 9 + [b"\r\n"]))
+    return start + b"\r\n".join([line, *fields]) + b"\r\n\r\n" + draw(st.sampled_from([b"", b"body", b"GET / HTTP/1.1\r\n"]))
+
+
+@st.composite
+def mutants(draw: st.DrawFn) -> bytes:
+    data = bytearray(draw(heads() | st.sampled_from([case.raw[:600] for case in cases.VALID + cases.INVALID])))
+    for _ in range(draw(st.integers(1, 3))):
+        at = draw(st.integers(0, len(data)))
+        width = draw(st.integers(0, 2))
+        data[at : at + width] = draw(
+            st.sampled_from([b"", b"\r", b"\n", b"\r\n", b"\0", b" ", b"\t", b":", b"\x0b", b"\x7f", b"\x80", b"_", b"#"])
+            | st.binary(max_size=2)
+        )
+    return bytes(data)
+
+
+ANY = heads() | mutants() | mutants() | st.binary(max_size=80)
+
+
+@FUZZ
+@given(ANY, st.sampled_from(LIMITS), st.sampled_from(BASES))
+def test_compiled_and_pure_agree(data: bytes, limits: Limits, environ: dict[str, Any]) -> None:
+    agree(data, limits, environ)
+
+
+@FUZZ
+@given(ANY, st.sampled_from(LIMITS), st.data())
+def test_split_and_whole_agree(data: bytes, limits: Limits, draw: st.DataObject) -> None:
+    cuts = sorted(draw.draw(st.lists(st.integers(0, len(data)), max_size=8)))
+    for implementation in IMPLEMENTATIONS:
+        parser = PARSERS[implementation, limits]
+        assert pieces(parser, data, cuts, BASES[0]) == whole(parser, data, BASES[0])
+
+
+@FUZZ
+@given(ANY)
+def test_what_is_taken_httptools_takes_alike(data: bytes) -> None:
+    """RFC 9110 §9.1, §2.5: with the method and the version made known to llhttp, nothing else changed."""
+    httptools = pytest.importorskip("httptools", reason="a pure installation goes without")
+    found = whole(PARSERS[IMPLEMENTATIONS[-1], LIMITS[0]], data, BASES[0])
+    if found is None or isinstance(found, int):
+        return
+    begin, end = policy.frame(data, 0, 0, LIMITS[0])
+    method, target, major, minor, strict = policy.read(data[begin:end])
+    fields: list[tuple[bytes, bytes]] = []
+    urls = []
+
+    class Collector:
+        def on_url(self, url: bytes) -> None:
+            urls.append(url)
+
+        def on_header(self, name: bytes, value: bytes) -> None:
+            fields.append((name, value.strip(b" \t")))
+
+    line = b"GET %b HTTP/1.%b" % (target, b"0" if minor == b"0" else b"1")
+    head = data[begin:end]
+    try:
+        httptools.HttpRequestParser(Collector()).feed_data(line + head[head.find(b"\r\n") :])
+    except httptools.HttpParserUpgrade:
+        pass
+    assert b"".join(urls) == target
+    assert fields == strict
+    built = policy.build(
+        method, target, (major, minor), fields, end, LIMITS[0], BASES[0], ("192.0.2.1", "1234")
+    )
+    assert facts(built) == found
+
+
+@pytest.mark.parametrize("case", cases.VALID + cases.INVALID, ids=lambda case: case.name)
+def test_every_split_of_the_corpus(case: cases.Case) -> None:
+    data = case.raw[:1500]
+    expected = agree(data)
+    for implementation in IMPLEMENTATIONS:
+        parser = PARSERS[implementation, LIMITS[0]]
+        for cut in range(0, len(data) + 1, 1 if len(data) < 400 else 7):
+            assert pieces(parser, data, [cut], BASES[0]) == expected
+        assert pieces(parser, data, list(range(1, len(data))), BASES[0]) == expected
