@@ -35,8 +35,9 @@ lint: $(VENV)/.dev ## ruff: rules and format
 types: $(VENV)/.dev build ## mypy, strict
 	$(BIN)/mypy
 
-bench: build ## side by side with other servers; installs them (see bench/)
-	$(BIN)/python bench/run.py $(ARGS)
+bench: build ## side by side with other servers; installs them (ARGS="--quick", see bench/README.md)
+	$(BIN)/pip install --quiet -r bench/requirements.txt
+	$(BIN)/python -m bench.run $(ARGS)
 
 wheel: $(VENV)/.dev ## a wheel and a source distribution in dist/
 	$(BIN)/python -m build --outdir dist .

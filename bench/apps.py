@@ -1,4 +1,7 @@
-"""The applications that every server in the comparison runs; Flask's stands in flask_app.py, so as to be imported alone."""
+"""The applications that every server in the comparison runs.
+
+Flask's stands in flask_app.py, so that nothing else loads Flask.
+"""
 
 from __future__ import annotations
 

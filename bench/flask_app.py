@@ -13,5 +13,5 @@ app = Flask(__name__)
 
 @app.get("/shop/item/<int:number>")
 def item(number: int) -> Response:  # noqa: ARG001
-    """Answer with the same body as `apps.hello`, so that every response of the run can be checked by its size."""
+    """Answer with the body of `apps.hello`; one size for all makes every response of the run checkable."""
     return Response(BODY, content_type="text/plain; charset=utf-8")

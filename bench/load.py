@@ -1,4 +1,7 @@
-"""The client's side: one response looked at closely, then wrk, whose figures count only if all responses were right."""
+"""The client's side: one response looked at closely, then wrk.
+
+wrk's figures count only if all responses were right.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ if TYPE_CHECKING:
 
     from .plan import Case
 
-__all__ = ["Figures", "WrongResponseError", "WrkError", "probe", "run_wrk"]
+__all__ = ["Figures", "WrkError", "WrongResponseError", "probe", "run_wrk"]
 
 
 class WrongResponseError(Exception):
@@ -43,9 +46,9 @@ class Figures:
     def faults(self, response_size: int, connections: int) -> list[str]:
         """Return why the round does not count; nothing if it does.
 
-        wrk reports socket errors and statuses above 399. A response that is wrong otherwise shows in its size, since
-        all responses of a case are equally long: the bytes must be those of `requests` responses, and of one more
-        for each connection, which the end of the round may have cut.
+        wrk reports socket errors and statuses above 399. A response that is wrong otherwise shows in its
+        size, since all responses of a case are equally long: the bytes must be those of `requests` responses,
+        and of one more at most for each connection, which the end of the round may have cut.
         """
         found = [
             f"{count} {name} errors"
@@ -62,12 +65,17 @@ class Figures:
             found.append("no response at all")
         excess = self.bytes - self.requests * response_size
         if not 0 <= excess <= connections * response_size:
-            found.append(f"{self.bytes} bytes for {self.requests} responses of {response_size}: not all were right")
+            found.append(
+                f"{self.bytes} bytes for {self.requests} responses of {response_size}: not all were right"
+            )
         return found
 
 
 def probe(port: int, case: Case) -> int:
-    """Ask twice on one connection, check status, body and that it stays open; return one response's size in bytes."""
+    """Ask twice on one connection and return the size of one response in bytes.
+
+    Raises WrongResponseError unless status and body are those of the case and the connection stays open.
+    """
     request = f"GET {case.path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         sizes = []

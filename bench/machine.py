@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import resource
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,7 +14,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["compile_floor", "describe_machine", "describe_python", "missing_module", "missing_tool"]
+__all__ = [
+    "busy_seconds",
+    "client_seconds",
+    "compile_floor",
+    "describe_machine",
+    "describe_python",
+    "missing_module",
+    "missing_tool",
+]
 
 _ASK_PYTHON = """
 import json, platform, sys
@@ -26,6 +35,24 @@ for name in sys.argv[1:]:
         pass
 print(json.dumps({"python": platform.python_version(), "build": sys.version, "packages": found}))
 """
+
+
+def busy_seconds(cpus: Iterable[int]) -> float:
+    """Return the seconds the given CPUs have been busy since boot, those stolen by a hypervisor too."""
+    wanted = {f"cpu{cpu}" for cpu in cpus}
+    ticks = 0
+    for line in Path("/proc/stat").read_text(encoding="ascii").splitlines():
+        name, *fields = line.split()
+        if name in wanted:
+            # user nice system idle iowait irq softirq steal; idle and iowait are rest.
+            ticks += sum(int(field) for field in fields[:3] + fields[5:8])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def client_seconds() -> float:
+    """Return the CPU time of all clients that have run and ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def missing_tool() -> str:
@@ -57,7 +84,10 @@ def compile_floor(root: Path) -> tuple[Path | None, str]:
         return None, f"no C compiler ({compiler})"
     program.parent.mkdir(parents=True, exist_ok=True)
     result = subprocess.run(
-        [compiler, "-O2", "-Wall", "-o", str(program), str(source)], capture_output=True, text=True, check=False
+        [compiler, "-O2", "-Wall", "-o", str(program), str(source)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if result.returncode:
         return None, f"floor.c does not compile: {result.stderr.strip().splitlines()[0]}"

@@ -34,6 +34,7 @@ class Case:
     path: str = "/"
     body: bytes = b"Hello, world!"
     targets: tuple[Target, ...] = ()
+    module: str = ""  # what the application needs to be installed
     without: frozenset[str] = frozenset()  # servers that cannot run it
 
 
@@ -72,6 +73,7 @@ CASES = (
         "bench.flask_app:app",
         "browser.lua",
         path=_PAGE,
+        module="flask",
         targets=(Target("bjoern", 0.90), Target("granian", 0.75), Target("gthread", 0.40)),
         without=frozenset({"floor"}),
     ),
@@ -103,19 +105,30 @@ SERVERS = (
         ("{python}", "bench/launch_fastpysgi.py", "{port}", "{app}"),
         package="fastpysgi",
         module="fastpysgi",
-        note="TCP_NODELAY switched on (off by default); no read timeouts by default",
+        note="TCP_NODELAY switched on (off by default); its timeouts are off by default",
     ),
     Server(
         "bjoern",
         ("{python}", "bench/launch_bjoern.py", "{port}", "{app}"),
         package="bjoern",
         module="bjoern",
+        note="sends neither Date nor Server; no timeouts; no TCP_NODELAY, but one write per response",
     ),
     Server(
         "granian",
         (
             *("{python}", "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", "{port}"),
-            *("--workers", "1", "--blocking-threads", "1", "--runtime-threads", "1", "--http", "1", "--no-ws"),
+            *(
+                "--workers",
+                "1",
+                "--blocking-threads",
+                "1",
+                "--runtime-threads",
+                "1",
+                "--http",
+                "1",
+                "--no-ws",
+            ),
             *("--log-level", "warning", "{app}"),
         ),
         package="granian",
@@ -130,6 +143,6 @@ SERVERS = (
         ),
         package="gunicorn",
         module="gunicorn",
-        note="gunicorn; one thread for the application beside the one that polls",
+        note="gunicorn; one thread for the application beside the one that polls; two sends per response",
     ),
 )

@@ -1,7 +1,7 @@
 """A server under measurement: a process group of its own, its readiness, its CPU time and its end.
 
-The server is the leader of a new session, so that every process it starts is found by the session's id, also after
-its parent has died, and nothing but these processes is ever signalled.
+The server is the leader of a new session, so that every process it starts is found by the session's id, also
+after its parent has died, and nothing but these processes is ever signalled.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class RunningServer:
     def usage(self) -> Usage:
         """Return the CPU time of all processes of the session, with that of children already waited for.
 
-        A child that ends between two calls is not lost: its parent's sums of waited-for children take it over.
+        A child that ends between two calls is not lost: it moves into the parent's sums of dead children.
         """
         user = system = threads = processes = 0
         for fields in self._members():
@@ -146,7 +146,7 @@ class RunningServer:
                 raise ServerFailedError(f"does not listen after {self._patience:.0f} s{self._printed()}")
 
     def _members(self) -> Iterator[list[str]]:
-        """Yield, for each process of the session, its fields in /proc/PID/stat from the state (field 3) on."""
+        """Yield the fields of /proc/PID/stat, from the state (field 3) on, and the pid, of each process."""
         session = str(self._running().pid)
         for entry in _PROC.iterdir():
             if not entry.name.isdigit():

@@ -15,17 +15,22 @@ if TYPE_CHECKING:
     from .plan import Case, Target
     from .processes import Usage
 
-__all__ = ["Round", "Row", "case_table", "target_lines"]
+__all__ = ["OURS", "Round", "Row", "case_table", "target_lines"]
 
 OURS = "fastwsgi"
 
 
 @dataclass(frozen=True)
 class Round:
-    """One load on one server: `spent` is what its processes used from before wrk to after it."""
+    """One load on one server.
+
+    `spent` is what its processes used from before wrk to after it, `foreign` the share of the two CPUs that
+    went to neither server nor client: the greater it is, the less the round says.
+    """
 
     figures: Figures
     spent: Usage
+    foreign: float
 
     @property
     def cpu_us(self) -> float:
@@ -73,8 +78,16 @@ class Row:
             for name, figure in _FIGURES.items():
                 middle, least, greatest = self.over(figure)
                 medians[name] = {"median": middle, "min": least, "max": greatest}
-        rounds = [asdict(one.figures) | {"usage": asdict(one.spent)} for one in self.rounds]
-        return {"server": self.server, "valid": self.valid, "faults": self.faults, **medians, "rounds": rounds}
+        rounds = [
+            asdict(one.figures) | {"usage": asdict(one.spent), "foreign": one.foreign} for one in self.rounds
+        ]
+        return {
+            "server": self.server,
+            "valid": self.valid,
+            "faults": self.faults,
+            **medians,
+            "rounds": rounds,
+        }
 
 
 _FIGURES: dict[str, Callable[[Round], float]] = {
@@ -83,6 +96,7 @@ _FIGURES: dict[str, Callable[[Round], float]] = {
     "busy": lambda one: one.busy,
     "p50_us": lambda one: one.figures.p50_us,
     "p99_us": lambda one: one.figures.p99_us,
+    "foreign": lambda one: one.foreign,
     "user_share": lambda one: one.spent.user / one.spent.cpu if one.spent.cpu else 0.0,
 }
 
@@ -90,7 +104,16 @@ _FIGURES: dict[str, Callable[[Round], float]] = {
 def case_table(case: Case, rows: Mapping[str, Row]) -> str:
     """Return the Markdown table of one case, cheapest server first."""
     references = [name for name in REFERENCES if name in rows and rows[name].valid]
-    heads = ["server", "CPU µs/request (min–max)", "of it user", "requests/s", "CPU busy", "p50 ms", "p99 ms"]
+    heads = [
+        "server",
+        "CPU µs/request (min to max)",
+        "of it user",
+        "requests/s",
+        "CPU busy",
+        "p50 ms",
+        "p99 ms",
+        "foreign",
+    ]
     heads += [f"÷ {name}" for name in references]
     lines = [f"### {case.name}: {case.title}", "", _line(heads), _line(["---"] + ["--:"] * (len(heads) - 1))]
     valid = sorted((row for row in rows.values() if row.valid), key=lambda row: row.cpu_us)
@@ -98,12 +121,13 @@ def case_table(case: Case, rows: Mapping[str, Row]) -> str:
         cpu, least, greatest = row.over(lambda one: one.cpu_us)
         cells = [
             f"**{row.server}**" if row.server == OURS else row.server,
-            f"{cpu:.2f} ({least:.2f}–{greatest:.2f})",
+            f"{cpu:.2f} ({least:.2f} to {greatest:.2f})",
             f"{row.over(_FIGURES['user_share'])[0]:.0%}",
             f"{row.over(_FIGURES['requests_per_second'])[0]:,.0f}",
             f"{row.over(_FIGURES['busy'])[0]:.0%}",
             f"{row.over(_FIGURES['p50_us'])[0] / 1000:.2f}",
             f"{row.over(_FIGURES['p99_us'])[0] / 1000:.2f}",
+            f"{row.over(_FIGURES['foreign'])[0]:.0%}",
         ]
         cells += [f"{row.cpu_us / rows[name].cpu_us:.2f}" for name in references]
         lines.append(_line(cells))
@@ -122,7 +146,7 @@ def target_lines(case: Case, rows: Mapping[str, Row]) -> list[str]:
 
 def _judge(case: Case, target: Target, rows: Mapping[str, Row]) -> str:
     ours, theirs = rows.get(OURS), rows.get(target.server)
-    claim = f"{case.name} ≤ {target.ratio:.2f} × {target.server}"
+    claim = f"{case.name} ≤ {target.ratio:.2f} × {target.server}"  # noqa: RUF001 - the sign of multiplication
     if ours is None or theirs is None or not (ours.valid and theirs.valid):
         return f"- {claim}: not measured"
     ratio = ours.cpu_us / theirs.cpu_us

@@ -172,6 +172,8 @@ def _suggest(module: ModuleType, wanted: str) -> str:
 def _may_be_app(name: str, value: object, module: ModuleType) -> bool:
     if name.startswith("_") or not callable(value) or inspect.isclass(value):
         return False
+    if type(value).__module__ == "typing":  # Any is callable in Python 3.10
+        return False
     # What a module imports from elsewhere is rarely its application.
     return getattr(value, "__module__", module.__name__) == module.__name__ or not inspect.isroutine(value)
 

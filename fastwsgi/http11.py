@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from time import struct_time
+from typing import Final
 
 # --- requests --------------------------------------------------------------------------------------------
 
@@ -132,9 +129,9 @@ _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
-def http_date(utc: struct_time) -> str:
-    """Return a time in the form of RFC 9110 §5.6.7, in English whatever the locale."""
+def http_date(utc: tuple[int, ...]) -> str:
+    """Return a time, as time.gmtime() gives it, in the form of RFC 9110 §5.6.7: in English, always."""
+    year, month, day, hour, minute, second, weekday = utc[:7]
     return (
-        f"{_DAYS[utc.tm_wday]}, {utc.tm_mday:02} {_MONTHS[utc.tm_mon - 1]} {utc.tm_year:04}"
-        f" {utc.tm_hour:02}:{utc.tm_min:02}:{utc.tm_sec:02} GMT"
+        f"{_DAYS[weekday]}, {day:02} {_MONTHS[month - 1]} {year:04} {hour:02}:{minute:02}:{second:02} GMT"
     )

@@ -50,6 +50,7 @@ _HELD_FOR = 0.001
 _SLICE = 0.01  # seconds for which one generator may keep the others waiting
 _LINGER = 2.0  # seconds, and
 _LINGER_BYTES = 262144  # bytes, for which a refused client may go on sending before it is cut
+_WRITTEN_AHEAD = 1 << 20  # bytes that write() may put out before it waits for the client
 _SENT_TOGETHER = 65536  # bytes of pipelined answers that may gather
 _LAST_CALL = 1.0  # seconds for a next request on an idle connection of a worker that stops
 _OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -369,11 +370,12 @@ class Loop:
             self._error_log.error("Error handling request %s", what, exc_info=response.failure)
 
     def _transmit(self, owner: object) -> None:
-        """Send what write() has put out, waiting for the client; raises BrokenPipeError if it has gone."""
+        """Send what write() has put out; raises BrokenPipeError if the client has gone."""
         channel: Any = owner
         outcome = channel.send()
         timeout = channel.endpoint.write_timeout
-        while outcome == FULL:
+        # Up to a bound the app may go on, and the loop sends the rest; it must not fill the memory.
+        while outcome == FULL and channel.connection.pending() > _WRITTEN_AHEAD:
             poll = select.poll()
             poll.register(channel.fd, select.POLLOUT)
             outcome = channel.send() if poll.poll(timeout * 1000 if timeout else None) else GONE

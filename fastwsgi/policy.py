@@ -252,11 +252,11 @@ def _set_body(request: Request, framing: dict[str, list[bytes]], limits: Limits)
             raise HTTPError(413, f"Content-Length over limit_request_body ({limits.body})")
         request.content_length = length
     expectations = framing.get("expect")
-    if expectations is not None:
+    # RFC 9110 §10.1.1: from a 1.0 client it MUST be ignored.
+    if expectations is not None and request.version > 0:
         if len(expectations) > 1 or expectations[0].lower() != b"100-continue":
             raise HTTPError(417, "Expect is not 100-continue")
-        # RFC 9110 §10.1.1: from a 1.0 client it MUST be ignored.
-        request.expect_continue = request.version > 0 and request.content_length != 0
+        request.expect_continue = request.content_length != 0
 
 
 def _check_codings(request: Request, values: list[bytes]) -> None:

@@ -139,7 +139,7 @@ class Worker:
             error_log=self._error_log,
             access_log=self._access_log,
             heartbeat=self._beat,
-            multiprocess=True,
+            multiprocess=self._cfg.workers > 1,
         )
         self._engine.add_reader(self._channel, self._on_master_gone)
 

@@ -21,7 +21,7 @@ FLOORS = {
     0: "settings http11 errors states",
     1: "actions supervision request policy _parser_py _parser _serializer_py _serializer deadlines body chunked endpoint wsgi response connection",
     2: "_io_py _io _impl sockets process scoreboard logs app config files",
-    3: "channel loop",
+    3: "acceptor channel loop",
     4: "worker",
     5: "master",
     6: "__main__ __init__",

@@ -333,14 +333,19 @@ def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
 
 
 class FailingDisk:
-    """Stands in for os.write: takes what it is told to, then fails as it is told to."""
+    """Stands in for os.write on the log: takes what it is told to, then fails as it is told to."""
+
+    fd: int | None = None  # the log's; None = of whatever is written to
+    write = staticmethod(os.write)
 
     def __init__(self) -> None:
         self.taken = b""
         self.writes: list[bytes] = []
         self.plan: list[int | OSError] = []
 
-    def __call__(self, _fd: int, data: bytes) -> int:
+    def __call__(self, fd: int, data: bytes) -> int:
+        if self.fd not in (None, fd):
+            return self.write(fd, data)
         step = self.plan.pop(0) if self.plan else len(data)
         if isinstance(step, OSError):
             raise step
@@ -352,13 +357,15 @@ class FailingDisk:
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch) -> FailingDisk:
     disk = FailingDisk()
+    monkeypatch.setattr(FailingDisk, "fd", None)
     monkeypatch.setattr(os, "write", disk)
     return disk
 
 
 @pytest.fixture
 def log(tmp_path: Path) -> AccessLog:
-    return AccessLog(os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT), URI, str(tmp_path / "log"))
+    FailingDisk.fd = os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT)
+    return AccessLog(FailingDisk.fd, URI, str(tmp_path / "log"))
 
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
