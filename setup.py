@@ -60,7 +60,9 @@ def extensions() -> list[Extension]:
     # Annotations are for readers and mypy; the types of C stand in the .pxd files.
     directives = {"language_level": 3, "annotation_typing": False, "linetrace": is_on("TRACE")}
     print(f"fastwsgi: building {len(modules)} extensions")  # noqa: T201
-    return cythonize(modules, build_dir="build/cython", compiler_directives=directives, nthreads=os.cpu_count() or 1)
+    return cythonize(
+        modules, build_dir="build/cython", compiler_directives=directives, nthreads=os.cpu_count() or 1
+    )
 
 
 setup(ext_modules=[] if is_on("NO_EXTENSIONS") else extensions())

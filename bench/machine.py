@@ -37,16 +37,18 @@ print(json.dumps({"python": platform.python_version(), "build": sys.version, "pa
 """
 
 
-def busy_seconds(cpus: Iterable[int]) -> float:
-    """Return the seconds the given CPUs have been busy since boot, those stolen by a hypervisor too."""
+def busy_seconds(cpus: Iterable[int]) -> tuple[float, float]:
+    """Return for how long since boot the CPUs have worked, and for how long a hypervisor took them away."""
     wanted = {f"cpu{cpu}" for cpu in cpus}
-    ticks = 0
+    worked = stolen = 0
     for line in Path("/proc/stat").read_text(encoding="ascii").splitlines():
         name, *fields = line.split()
         if name in wanted:
             # user nice system idle iowait irq softirq steal; idle and iowait are rest.
-            ticks += sum(int(field) for field in fields[:3] + fields[5:8])
-    return ticks / os.sysconf("SC_CLK_TCK")
+            worked += sum(int(field) for field in fields[:3] + fields[5:7])
+            stolen += int(fields[7])
+    ticks = os.sysconf("SC_CLK_TCK")
+    return worked / ticks, stolen / ticks
 
 
 def client_seconds() -> float:

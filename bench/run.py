@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 from datetime import datetime, timezone
@@ -35,11 +36,15 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _T = TypeVar("_T")
+_RECORDED = ("rounds", "seconds", "warm_up", "connections", "tolerance", "patience")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print Markdown, write JSON; return 0 only if every row that was run is valid."""
     options = _parse(argv)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # Leave by way of the context managers, which end the servers; a shell may have SIGINT ignored.
+        signal.signal(number, lambda number, _frame: sys.exit(128 + number))
     problem = missing_tool()
     if problem:
         sys.stderr.write(f"Error: {problem}\n")
@@ -70,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "peer_python": describe_python(
             options.peer_python, [*(one.package for one in SERVERS if one.package), "flask", "werkzeug"]
         ),
-        "options": {name: getattr(options, name) for name in ("rounds", "seconds", "warm_up", "connections")},
+        "options": {name: getattr(options, name) for name in _RECORDED},
         "notes": {server.name: server.note for server in servers if server.note},
         "skipped": skipped,
     }
@@ -99,27 +104,28 @@ def _run_case(
     case: Case, servers: Sequence[Server], options: argparse.Namespace, floor: Path | None, logs: Path
 ) -> dict[str, Row]:
     taking_part = [server for server in servers if server.name not in case.without]
-    rows = {server.name: Row(server.name) for server in taking_part}
-    for number in range(options.rounds):
+    rows = {server.name: Row(server.name, options.rounds, options.tolerance) for server in taking_part}
+    for number in range(options.rounds * (1 + options.patience)):
         # Nobody always comes first, nor always after the same neighbor.
         start = number % max(1, len(taking_part))
         for server in taking_part[start:] + taking_part[:start]:
             row = rows[server.name]
-            if row.faults:
+            if row.faults or len(row.calm) >= options.rounds:
                 continue
             try:
                 one = _run_round(case, server, row, options, floor, logs)
             except (ServerFailedError, WrongResponseError) as exc:
                 row.faults.append(str(exc))
-                _say(f"{case.name} {number + 1}/{options.rounds} {server.name}: INVALID: {exc}")
+                _say(f"{case.name} round {number + 1} {server.name}: INVALID: {exc}")
             except OSError as exc:
                 row.faults.append(f"{type(exc).__name__}: {exc}")
-                _say(f"{case.name} {number + 1}/{options.rounds} {server.name}: INVALID: {exc}")
+                _say(f"{case.name} round {number + 1} {server.name}: INVALID: {exc}")
             else:
                 row.rounds.append(one)
+                faults = "".join(f"; INVALID: {fault}" for fault in row.faults)
                 _say(
-                    f"{case.name} {number + 1}/{options.rounds} {server.name}: {one.cpu_us:.2f} µs, "
-                    f"{one.rate:,.0f}/s{''.join(f'; INVALID: {fault}' for fault in row.faults)}"
+                    f"{case.name} round {number + 1} {server.name}: {one.cpu_us:.2f} µs, {one.rate:,.0f}/s, "
+                    f"{one.foreign:.0%} of the CPUs to other processes, {one.stolen:.0%} stolen{faults}"
                 )
     return rows
 
@@ -161,8 +167,10 @@ def _run_round(
             row.faults += figures.faults(size, options.connections)
             if not figures.requests:
                 raise WrongResponseError(f"no response within {seconds} s")
-            foreign = machine_after - machine_before - (client_after - client_before) - spent.cpu
-            return Round(figures, spent, max(0.0, foreign) / (2e-6 * figures.duration_us))
+            worked, stolen = (late - early for early, late in zip(machine_before, machine_after, strict=True))
+            foreign = max(0.0, worked - (client_after - client_before) - spent.cpu)
+            available = 2e-6 * figures.duration_us
+            return Round(figures, spent, foreign / available, stolen / available)
 
         load(options.warm_up)
         return load(options.seconds)
@@ -182,6 +190,15 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=int, help="length of a round (4; quick: 2)")
     parser.add_argument("--warm-up", type=int, default=1, help="seconds before each round (%(default)s)")
     parser.add_argument("--connections", type=int, default=50, help="open at once (%(default)s)")
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        default=0.04,
+        help="share of the CPUs a round may lose to others (%(default)s)",
+    )
+    parser.add_argument(
+        "--patience", type=int, default=2, help="times the rounds that disturbed ones may add (%(default)s)"
+    )
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds, for a first look")
     parser.add_argument(
         "--python", default=sys.executable, help="the interpreter that runs fastwsgi (this one)"

@@ -24,13 +24,20 @@ OURS = "fastwsgi"
 class Round:
     """One load on one server.
 
-    `spent` is what its processes used from before wrk to after it, `foreign` the share of the two CPUs that
-    went to neither server nor client: the greater it is, the less the round says.
+    `spent` is what its processes used from before wrk to after it. `foreign` is the share of the two CPUs
+    that other processes used, `stolen` the share that a hypervisor gave to other machines: the greater they
+    are, the less the round says, since a client that is held up lets the server wake for single requests.
     """
 
     figures: Figures
     spent: Usage
     foreign: float
+    stolen: float
+
+    @property
+    def disturbance(self) -> float:
+        """Share of the two CPUs that was lost to others."""
+        return self.foreign + self.stolen
 
     @property
     def cpu_us(self) -> float:
@@ -50,11 +57,28 @@ class Round:
 
 @dataclass
 class Row:
-    """All rounds of a server in a case; one fault makes the whole row invalid."""
+    """All rounds of a server in a case; one fault makes the whole row invalid.
+
+    Only calm rounds count, those with a disturbance of at most `tolerance`; what a round measured has no say
+    in that. If there are fewer than `wanted`, the calmest that there are count, and the table says so.
+    """
 
     server: str
+    wanted: int
+    tolerance: float
     rounds: list[Round] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
+
+    @property
+    def calm(self) -> list[Round]:
+        """The rounds that were disturbed little."""
+        return [one for one in self.rounds if one.disturbance <= self.tolerance]
+
+    @property
+    def counted(self) -> list[Round]:
+        """The rounds that the figures are made of."""
+        by_calm = sorted(self.rounds, key=lambda one: one.disturbance)
+        return by_calm[: max(self.wanted, len(self.calm))]
 
     @property
     def valid(self) -> bool:
@@ -62,8 +86,8 @@ class Row:
         return bool(self.rounds) and not self.faults
 
     def over(self, figure: Callable[[Round], float]) -> tuple[float, float, float]:
-        """Return median, least and greatest of `figure` over the rounds."""
-        values = [figure(one) for one in self.rounds]
+        """Return median, least and greatest of `figure` over the rounds that count."""
+        values = [figure(one) for one in self.counted]
         return median(values), min(values), max(values)
 
     @property
@@ -79,7 +103,8 @@ class Row:
                 middle, least, greatest = self.over(figure)
                 medians[name] = {"median": middle, "min": least, "max": greatest}
         rounds = [
-            asdict(one.figures) | {"usage": asdict(one.spent), "foreign": one.foreign} for one in self.rounds
+            asdict(one.figures) | {"usage": asdict(one.spent), "foreign": one.foreign, "stolen": one.stolen}
+            for one in self.rounds
         ]
         return {
             "server": self.server,
@@ -96,7 +121,7 @@ _FIGURES: dict[str, Callable[[Round], float]] = {
     "busy": lambda one: one.busy,
     "p50_us": lambda one: one.figures.p50_us,
     "p99_us": lambda one: one.figures.p99_us,
-    "foreign": lambda one: one.foreign,
+    "disturbance": lambda one: one.disturbance,
     "user_share": lambda one: one.spent.user / one.spent.cpu if one.spent.cpu else 0.0,
 }
 
@@ -112,7 +137,7 @@ def case_table(case: Case, rows: Mapping[str, Row]) -> str:
         "CPU busy",
         "p50 ms",
         "p99 ms",
-        "foreign",
+        "calm rounds",
     ]
     heads += [f"÷ {name}" for name in references]
     lines = [f"### {case.name}: {case.title}", "", _line(heads), _line(["---"] + ["--:"] * (len(heads) - 1))]
@@ -127,7 +152,7 @@ def case_table(case: Case, rows: Mapping[str, Row]) -> str:
             f"{row.over(_FIGURES['busy'])[0]:.0%}",
             f"{row.over(_FIGURES['p50_us'])[0] / 1000:.2f}",
             f"{row.over(_FIGURES['p99_us'])[0] / 1000:.2f}",
-            f"{row.over(_FIGURES['foreign'])[0]:.0%}",
+            f"{len(row.calm)}/{len(row.rounds)}" + ("" if len(row.calm) >= row.wanted else " (!)"),
         ]
         cells += [f"{row.cpu_us / rows[name].cpu_us:.2f}" for name in references]
         lines.append(_line(cells))
@@ -150,7 +175,7 @@ def _judge(case: Case, target: Target, rows: Mapping[str, Row]) -> str:
     if ours is None or theirs is None or not (ours.valid and theirs.valid):
         return f"- {claim}: not measured"
     ratio = ours.cpu_us / theirs.cpu_us
-    return f"- {claim}: {ratio:.2f}, {'reached' if ratio <= target.ratio else '**not reached**'}"
+    return f"- {claim}: {ratio:.3f}, {'reached' if ratio <= target.ratio else '**not reached**'}"
 
 
 def _line(cells: Sequence[str]) -> str:

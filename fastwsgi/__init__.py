@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import _impl as _impl  # noqa: PLC0414 - decides between compiled and pure before anything is imported
+from . import _impl as _impl
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication

@@ -17,7 +17,7 @@ cdef struct Memo:
 @cython.final
 cdef class Parser:
     cdef object limits
-    cdef Py_ssize_t max_line, max_fields, max_field
+    cdef Py_ssize_t max_line, max_fields, max_field, max_head
     cdef long long max_body
     cdef Memo *memos
     cdef dict base         # of the last request, and

@@ -19,6 +19,8 @@ from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
 from cpython.unicode cimport PyUnicode_DecodeLatin1
 from libc.string cimport memchr, memcmp, memcpy
 
+from ._octets cimport has_control, hash_of, is_target, number
+
 import sys
 
 import httptools
@@ -71,30 +73,6 @@ cdef str HTTP_11 = sys.intern("HTTP/1.1")
 cdef str NOTHING = ""
 
 
-cdef inline uint64_t hash_of(const uint8_t *data, Py_ssize_t size) noexcept nogil:
-    # Multiply and fold, eight bytes at a time; the last step may overlap the one before.
-    # Invariant: data[0:size] is readable. What it finds is compared byte by byte, so quality only costs time.
-    cdef uint64_t word
-    cdef uint64_t state = 0x9E3779B97F4A7C15ULL ^ <uint64_t>size
-    cdef Py_ssize_t i = 0
-    while i + 8 <= size:
-        memcpy(&word, data + i, 8)
-        state = (state ^ word) * 0xD6E8FEB86659FD93ULL
-        state ^= state >> 32
-        i += 8
-    if i < size:
-        word = 0
-        if size >= 8:
-            memcpy(&word, data + size - 8, 8)
-        else:
-            while i < size:
-                word = word << 8 | data[i]
-                i += 1
-        state = (state ^ word) * 0xD6E8FEB86659FD93ULL
-        state ^= state >> 32
-    return state | 1  # never 0, which marks a free entry
-
-
 cdef Name *find_name(const uint8_t *lowered, Py_ssize_t size) noexcept nogil:
     # Invariant: the table is never full, so the search ends; size <= MAX_NAME.
     cdef Py_ssize_t slot = hash_of(lowered, size) >> 16 & (NAMES - 1)
@@ -138,27 +116,9 @@ def _fill_tables():
 _fill_tables()
 
 
-cdef inline bint has_control(const uint8_t *data, Py_ssize_t size) noexcept nogil:
-    # RFC 9110 §5.5: a field value holds no control characters but HTAB. Branch-free: it vectorizes.
-    # Invariant: data[0:size] is readable.
-    cdef uint8_t bad = 0
-    cdef Py_ssize_t i
-    for i in range(size):
-        bad |= ((data[i] < 32) & (data[i] != 9)) | (data[i] == 127)
-    return bad
-
-
-cdef inline bint is_target(const uint8_t *data, Py_ssize_t size) noexcept nogil:
-    # RFC 9112 §3.2: visible ASCII, no fragment. Invariant: as above.
-    cdef uint8_t bad = 0
-    cdef Py_ssize_t i
-    for i in range(size):
-        bad |= (data[i] < 0x21) | (data[i] > 0x7E) | (data[i] == 0x23)
-    return not bad
-
-
 cdef inline bint is_plain_host(const uint8_t *data, Py_ssize_t size) noexcept nogil:
-    # A name or an IPv4 address, and perhaps a port: the forms that are met. Invariant: as above.
+    # A name or an IPv4 address, and perhaps a port: the forms that are met.
+    # Invariant: data[0:size] is readable.
     cdef Py_ssize_t i = 0
     while i < size and plain_host[data[i]]:
         i += 1
@@ -192,19 +152,6 @@ cdef str environ_key(const uint8_t *lowered, Py_ssize_t size):
     for i in range(size):
         key[5 + i] = environ_char[lowered[i]]
     return text(key, size + 5)
-
-
-cdef inline long long number(const uint8_t *data, Py_ssize_t size) noexcept nogil:
-    # 1*DIGIT (RFC 9110 §8.6) as long as it surely fits; else -1. Invariant: data[0:size] is readable.
-    cdef long long result = 0
-    cdef Py_ssize_t i
-    if not 1 <= size <= 18:
-        return -1
-    for i in range(size):
-        if not 0x30 <= data[i] <= 0x39:
-            return -1
-        result = result * 10 + (data[i] - 0x30)
-    return result
 
 
 cdef str unquoted(const uint8_t *data, Py_ssize_t size):
@@ -256,6 +203,9 @@ cdef class Parser:
         self.max_fields = limits.fields or sys.maxsize
         self.max_field = limits.field_size or sys.maxsize
         self.max_body = limits.body or http11.MAX_LENGTH
+        self.max_head = policy.HARD_LIMIT
+        if limits.request_line and limits.fields and limits.field_size:
+            self.max_head = sys.maxsize
 
     def __dealloc__(self):
         cdef int i
@@ -389,7 +339,7 @@ cdef class Parser:
             if self.scan_field(environ, at, size, request, &has_host) == DECLINED:
                 return None
             at = end + 2
-        if version and not has_host:
+        if (version and not has_host) or end + 1 - begin > self.max_head:
             return None
         request.head_end = end + 2 - first
         return request

@@ -25,8 +25,8 @@ cdef class Channel(Timed):
     cdef bint _registered
 
     cpdef object wait_for(self, int events)
-    @cython.locals(out=list, parts=list, sent=Py_ssize_t)
     cpdef bint is_registered(self)
+    @cython.locals(out=list, parts=list, sent=Py_ssize_t)
     cpdef int send(self) except -1
     cpdef object close(self)
     @cython.locals(offset=Py_ssize_t, done=Py_ssize_t)

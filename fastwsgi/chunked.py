@@ -28,9 +28,7 @@ SIZE, DATA, DATA_END, TRAILER, DONE = range(5)
 
 _MAX_SIZE = 2**63 - 1
 _MAX_SIZE_LINE = 4096
-_MAX_EXTENSIONS = (
-    4096  # bytes in one body: unbounded, they are free work (CVE-2023-39326)
-)
+_MAX_EXTENSIONS = 4096  # bytes in one body: unbounded, they are free work (CVE-2023-39326)
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,64})(;[^\x00-\x08\x0a-\x1f\x7f]*)?")
 
 

@@ -27,6 +27,8 @@ cdef class Connection:
     cdef ChunkedDecoder _decoder
     cdef long long _to_come
 
+    cpdef bint is_closing(self)
+    cpdef bint is_busy(self)
     cpdef bint wants_more(self) except -1
     cpdef bint ahead(self)
     cpdef Request receive(self, bytes data, double now)

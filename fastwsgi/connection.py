@@ -87,14 +87,12 @@ class Connection:
         self._decoder: ChunkedDecoder | None = None
         self._to_come = 0  # bytes of a body framed by Content-Length
 
-    @property
-    def closing(self) -> bool:
-        """Whether the connection is to be closed once `out` is sent."""
+    def is_closing(self) -> bool:
+        """Return whether the connection is to be closed once `out` is sent."""
         return self.state == CLOSING
 
-    @property
-    def busy(self) -> bool:
-        """Whether a request is being answered."""
+    def is_busy(self) -> bool:
+        """Return whether a request is being answered."""
         return self.state == BUSY
 
     def wants_more(self) -> bool:

@@ -132,6 +132,4 @@ _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep",
 def http_date(utc: tuple[int, ...]) -> str:
     """Return a time, as time.gmtime() gives it, in the form of RFC 9110 §5.6.7: in English, always."""
     year, month, day, hour, minute, second, weekday = utc[:7]
-    return (
-        f"{_DAYS[weekday]}, {day:02} {_MONTHS[month - 1]} {year:04} {hour:02}:{minute:02}:{second:02} GMT"
-    )
+    return f"{_DAYS[weekday]}, {day:02} {_MONTHS[month - 1]} {year:04} {hour:02}:{minute:02}:{second:02} GMT"

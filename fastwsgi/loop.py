@@ -246,7 +246,7 @@ class Loop:
         channel: Any = item
         if channel.discards or channel.interest & WRITE:
             self._drop(channel)
-        elif not channel.connection.busy:
+        elif not channel.connection.is_busy():
             channel.connection.time_out()
             self._finish(channel)
 
@@ -268,7 +268,7 @@ class Loop:
             request = None
         if request is not None:
             self._serve(channel, request)
-        elif connection.busy or channel.interest & WRITE:
+        elif connection.is_busy() or channel.interest & WRITE:
             if not connection.wants_more():
                 channel.wait_for(channel.interest & ~READ)
         else:
@@ -387,7 +387,8 @@ class Loop:
 
     def _finish(self, channel: Channel) -> None:
         """Send what is in `out`, now or with others of the batch, and settle."""
-        if channel.fd < 0 or channel.connection.busy:  # gone, or waiting for WRITE before its next request
+        # It has gone, or waits for WRITE before its next request.
+        if channel.fd < 0 or channel.connection.is_busy():
             return
         if channel.connection.out:
             if self._ready > 1 and self._pace < _HELD_FOR:
@@ -411,7 +412,7 @@ class Loop:
     def _settle(self, channel: Channel) -> None:
         """Wait for the next event of a channel that has nothing to send, or close it."""
         connection = channel.connection
-        if not connection.closing:
+        if not connection.is_closing():
             channel.wait_for(READ)
             self._deadlines.schedule(channel, connection.deadline)
         elif connection.unread and not connection.ended:

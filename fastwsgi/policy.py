@@ -21,11 +21,11 @@ from .request import Request
 if TYPE_CHECKING:
     from .request import Limits
 
-__all__ = ["build", "environ_key", "frame", "read"]
+__all__ = ["HARD_LIMIT", "build", "environ_key", "frame", "read"]
 
 _CR: Final = 13
 _TOKEN: Final = frozenset(http11.TOKEN_CHARS)
-_HARD_LIMIT: Final = 1 << 20  # bytes of a head, where the settings set no limit
+HARD_LIMIT: Final = 1 << 20  # bytes of a head, where the settings set no limit
 
 _KEYS: Final[dict[bytes, str]] = {
     name.encode(): "HTTP_" + name.upper().replace("-", "_") for name in http11.COMMON_FIELDS
@@ -83,8 +83,8 @@ def _check_line(limits: Limits, nbytes: int, *, is_first: bool) -> None:
 
 
 def _check_size(nbytes: int, limits: Limits) -> None:
-    if nbytes > _HARD_LIMIT and not (limits.request_line and limits.fields and limits.field_size):
-        raise HTTPError(431, f"head over {_HARD_LIMIT} bytes")
+    if nbytes > HARD_LIMIT and not (limits.request_line and limits.fields and limits.field_size):
+        raise HTTPError(431, f"head over {HARD_LIMIT} bytes")
 
 
 def read(head: bytes) -> tuple[bytes, bytes, bytes, bytes, list[tuple[bytes, bytes]]]:
@@ -236,10 +236,10 @@ def _set_body(request: Request, framing: dict[str, list[bytes]], limits: Limits)
     lengths = framing.get("content-length", [])
     codings = framing.get("transfer-encoding")
     if codings is not None:
-        _check_codings(request, codings)
         if lengths:
             # RFC 9112 §6.3: "ought to be handled as an error"; this is what request smuggling is made of.
             raise HTTPError(400, "both Content-Length and Transfer-Encoding")
+        _check_codings(request, codings)
         request.content_length = -1
     elif lengths:
         if len(lengths) > 1 or not http11.LENGTH.fullmatch(lengths[0]):
@@ -265,6 +265,6 @@ def _check_codings(request: Request, values: list[bytes]) -> None:
     codings = [coding.strip(b" \t") for coding in b",".join(values).lower().split(b",")]
     if codings == [b"chunked"]:
         return
-    if b"chunked" in codings[:-1]:
-        raise HTTPError(400, "chunked is not the last transfer coding, or not alone")
+    if b"chunked" in codings[:-1] or b"" in codings:
+        raise HTTPError(400, "chunked is not the last transfer coding, or not alone, or there is none")
     raise HTTPError(501, "transfer coding other than chunked")

@@ -66,7 +66,7 @@ def feed(
             if not request.keep_alive:
                 connection.close()
             request = connection.next_request(2.0)
-        if connection.closing:
+        if connection.is_closing():
             break
     return found, connection
 
@@ -76,7 +76,7 @@ def served(case: Case, pieces: Iterable[bytes]) -> None:
     assert connection.error is None, connection.error
     for expected, (method, environ, body) in zip(case.requests, found, strict=True):
         cases.check(expected, method, environ, body)
-    assert connection.closing == case.closes
+    assert connection.is_closing() == case.closes
 
 
 def refused(case: Case, pieces: Iterable[bytes]) -> int:
@@ -84,7 +84,7 @@ def refused(case: Case, pieces: Iterable[bytes]) -> int:
     for expected, (method, environ, body) in zip(case.requests, found, strict=True):
         cases.check(expected, method, environ, body)
     assert connection.error is not None, "it was taken, or more was waited for"
-    assert connection.closing
+    assert connection.is_closing()
     assert connection.error.status in case.statuses, connection.error
     assert connection.error.detail
     answer = b"".join(connection.out)

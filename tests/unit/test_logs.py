@@ -355,7 +355,8 @@ class FailingDisk:
 
 
 @pytest.fixture
-def disk(monkeypatch: pytest.MonkeyPatch) -> FailingDisk:
+def disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FailingDisk:
+    assert tmp_path.is_dir()  # made first: pytest writes a lock file for it
     disk = FailingDisk()
     monkeypatch.setattr(FailingDisk, "fd", None)
     monkeypatch.setattr(os, "write", disk)

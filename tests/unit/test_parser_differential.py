@@ -20,9 +20,7 @@ from tests.corpus import cases
 IMPLEMENTATIONS: list[Any] = [PureParser, _impl.Parser] if _impl.compiled else [PureParser]
 # More by FASTWSGI_FUZZ_EXAMPLES=200000, for a long session.
 EXAMPLES = int(os.environ.get("FASTWSGI_FUZZ_EXAMPLES", "400"))
-FUZZ = settings(
-    max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck)
-)
+FUZZ = settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 SMALL = Limits(request_line=60, fields=4, field_size=40, body=1000)
 LIMITS = [
     Limits(),
@@ -32,7 +30,9 @@ LIMITS = [
     Limits(0, 0, 0, 0),
 ]
 PARSERS = {
-    (implementation, limits): implementation(limits) for implementation in IMPLEMENTATIONS for limits in LIMITS
+    (implementation, limits): implementation(limits)
+    for implementation in IMPLEMENTATIONS
+    for limits in LIMITS
 }
 
 
@@ -106,11 +106,29 @@ TARGETS = st.sampled_from(
     [b"/", b"/app", b"/app/x?y=%20", b"/%41%zz%", b"/a?b?c", b"*", b"http://h/x?q", b"HTTP://h:80", b"https://u@h/",
      b"http://:1/", b"//x", b"/a#b", b"a:80", b"/\xe9", b"/ b"]
 ) | st.text("/ab%12?&=#*:", min_size=1, max_size=20).map(str.encode)  # fmt: skip
-VERSIONS = st.sampled_from([b"HTTP/1.1"] * 6 + [b"HTTP/1.0", b"HTTP/1.2", b"HTTP/2.0", b"HTTP/0.9", b"HTTP/1.10", b"http/1.1"])
+VERSIONS = st.sampled_from(
+    [b"HTTP/1.1"] * 6 + [b"HTTP/1.0", b"HTTP/1.2", b"HTTP/2.0", b"HTTP/0.9", b"HTTP/1.10", b"http/1.1"]
+)
 NAMES = (
     st.sampled_from(
-        [b"Host", b"Connection", b"Content-Length", b"Content-Type", b"Transfer-Encoding", b"Expect", b"Upgrade",
-         b"Cookie", b"Proxy", b"X_Y", b"Content_Length", b"HOST", b"Authorization", b"Accept", b" Host", b"Host "]
+        [
+            b"Host",
+            b"Connection",
+            b"Content-Length",
+            b"Content-Type",
+            b"Transfer-Encoding",
+            b"Expect",
+            b"Upgrade",
+            b"Cookie",
+            b"Proxy",
+            b"X_Y",
+            b"Content_Length",
+            b"HOST",
+            b"Authorization",
+            b"Accept",
+            b" Host",
+            b"Host ",
+        ]
     )
     | TOKENS
     | st.sampled_from([name.encode() for name in http11.COMMON_FIELDS])
@@ -125,21 +143,33 @@ VALUES = st.sampled_from(
 @st.composite
 def heads(draw: st.DrawFn) -> bytes:
     line = b" ".join((draw(METHODS), draw(TARGETS), draw(VERSIONS)))
-    fields = [b"%b:%b%b" % (draw(NAMES), draw(st.sampled_from([b" ", b"", b"\t"])), draw(VALUES)) for _ in range(draw(st.integers(0, 6)))]
+    fields = [
+        b"%b:%b%b" % (draw(NAMES), draw(st.sampled_from([b" ", b"", b"\t"])), draw(VALUES))
+        for _ in range(draw(st.integers(0, 6)))
+    ]
     if draw(st.integers(0, 3)):
         fields.insert(draw(st.integers(0, len(fields))), b"Host: a")
     start = draw(st.sampled_from([b""] * 9 + [b"\r\n"]))
-    return start + b"\r\n".join([line, *fields]) + b"\r\n\r\n" + draw(st.sampled_from([b"", b"body", b"GET / HTTP/1.1\r\n"]))
+    return (
+        start
+        + b"\r\n".join([line, *fields])
+        + b"\r\n\r\n"
+        + draw(st.sampled_from([b"", b"body", b"GET / HTTP/1.1\r\n"]))
+    )
 
 
 @st.composite
 def mutants(draw: st.DrawFn) -> bytes:
-    data = bytearray(draw(heads() | st.sampled_from([case.raw[:600] for case in cases.VALID + cases.INVALID])))
+    data = bytearray(
+        draw(heads() | st.sampled_from([case.raw[:600] for case in cases.VALID + cases.INVALID]))
+    )
     for _ in range(draw(st.integers(1, 3))):
         at = draw(st.integers(0, len(data)))
         width = draw(st.integers(0, 2))
         data[at : at + width] = draw(
-            st.sampled_from([b"", b"\r", b"\n", b"\r\n", b"\0", b" ", b"\t", b":", b"\x0b", b"\x7f", b"\x80", b"_", b"#"])
+            st.sampled_from(
+                [b"", b"\r", b"\n", b"\r\n", b"\0", b" ", b"\t", b":", b"\x0b", b"\x7f", b"\x80", b"_", b"#"]
+            )
             | st.binary(max_size=2)
         )
     return bytes(data)
