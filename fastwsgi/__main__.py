@@ -20,6 +20,7 @@ from .errors import EXIT_APP_LOAD, EXIT_CONFIG, EXIT_OK, AppImportError, ConfigE
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from .master import Master
     from .settings import Config
 
 __all__ = ["main", "serve_keywords"]
@@ -86,9 +87,19 @@ def _run_master(read_config: Callable[[], Config]) -> int:
         app.load(cfg.wsgi_app)
     if cfg.print_config or cfg.check_config:
         return EXIT_OK
-    from .master import Master  # noqa: PLC0415 - loads the engine; see the module's docstring
+    return _load_engine()(load_config, cfg).run()
 
-    return Master(load_config, cfg).run()
+
+def _load_engine() -> type[Master]:
+    try:
+        from .master import Master  # noqa: PLC0415 - see the module's docstring
+    except ImportError as exc:
+        msg = (
+            f"the server's own modules do not load ({exc}); "
+            "build them again (`make build`), or run pure Python with FASTWSGI_NO_EXTENSIONS=1"
+        )
+        raise ConfigError(msg) from exc
+    return Master
 
 
 def _start_directory() -> str:

@@ -31,7 +31,7 @@ _GATHERED: Final = 64
 
 _NOBODY_NAMES: Final = """
     EAGAIN ECONNABORTED EINTR EPROTO ENETDOWN ENOPROTOOPT EHOSTDOWN ENONET EHOSTUNREACH EOPNOTSUPP ENETUNREACH
-    ETIMEDOUT
+    ETIMEDOUT EPERM
 """
 
 # accept(2) says of these "treat them like EAGAIN by retrying": the connection failed, not the listener.

@@ -22,11 +22,14 @@ cdef class Loop:
     cdef CSerializer _serializer
     cdef set _channels
     cdef Py_ssize_t _max_channels, _backlog
-    cdef list _held, _runnable, _acceptors
+    cdef list _held, _runnable, _due, _acceptors
+    cdef Channel _current
     cdef double _held_since, _now, _next_beat, _next_second, _pace, _stop_at, _accept_again_at
     cdef int _ready
     cdef bint _keeps_alive, _stopped, _stopping, _accepting
 
+    @cython.locals(channel=Channel, response=Response)
+    cdef bint _contain(self) except -1
     @cython.locals(io=CIO, timeout=double, count=int, index=int)
     cdef object _turn(self)
     @cython.locals(now=double, wall=double)
@@ -48,7 +51,7 @@ cdef class Loop:
     cdef Request _next(self, Channel channel, Response response)
     @cython.locals(began=double)
     cdef bint _drive(self, Channel channel, Response response) except -1
-    @cython.locals(runnable=list, channel=Channel)
+    @cython.locals(channel=Channel)
     cdef object _run_again(self)
     @cython.locals(now=double, taken=double)
     cdef object _complete(self, Channel channel, Response response)
@@ -56,7 +59,7 @@ cdef class Loop:
     @cython.locals(channel=Channel, outcome=int)
     cpdef object _transmit(self, owner)
     cdef object _finish(self, Channel channel)
-    @cython.locals(held=list, channel=Channel)
+    @cython.locals(channel=Channel, current=Channel)
     cdef object _send_held(self)
     @cython.locals(connection=Connection)
     cdef object _settle(self, Channel channel)

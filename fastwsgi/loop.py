@@ -90,6 +90,8 @@ class Loop:
         self._held: list[Channel] = []
         self._held_since = 0.0
         self._runnable: list[Channel] = []
+        self._due: list[Timed] = []
+        self._current: Channel | None = None  # what is being handled; see _contain()
         self._ready = 0
         self._now = self._io.monotonic()
         self._next_beat = 0.0
@@ -142,7 +144,11 @@ class Loop:
         self._start_accepting()
         try:
             while not self._stopped:
-                self._turn()
+                try:
+                    self._turn()
+                except Exception:
+                    if not self._contain():
+                        raise
                 if self._stopping and (not self._channels or self._now >= self._stop_at):
                     break
         finally:
@@ -152,9 +158,27 @@ class Loop:
             if self._access_log is not None:
                 self._access_log.flush()
 
+    def _contain(self) -> bool:
+        """Give up the connection at which the server itself failed; return whether it was at one.
+
+        Nothing else is lost: what is ready is reported again, and what waits in lists stays in them.
+        """
+        channel = self._current
+        self._current = None
+        if channel is None:
+            return False
+        self._error_log.exception("Error in the server itself; a connection is given up")
+        response = channel.response
+        channel.response = None
+        if response is not None:
+            response.abandon()
+        self._drop(channel)
+        return True
+
     def _turn(self) -> None:
         """Wait once, and handle all that is ready."""
         io = self._io
+        self._current = None
         timeout = 0.0 if self._runnable else self._deadlines.wait(self._now, _BEAT)
         count = io.wait(timeout)
         self._now = io.monotonic()
@@ -164,18 +188,22 @@ class Loop:
         for index in range(count):
             handler: Any = io.handler(index)
             if type(handler) is Channel:
+                self._current = handler
                 self._on_channel(handler, io.events(index))
             elif type(handler) is Acceptor:
                 self._accept(handler)
             elif handler is not None:
+                self._current = None
                 handler()
         if self._runnable:
             self._run_again()
         if self._held:
             self._send_held()
         if self._deadlines.is_due(self._now):
-            for item in self._deadlines.expire(self._now):
-                self._on_deadline(item)
+            self._due += self._deadlines.expire(self._now)
+        while self._due:
+            self._on_deadline(self._due.pop())
+        self._current = None
         if self._access_log is not None:
             self._access_log.flush()
 
@@ -208,6 +236,7 @@ class Loop:
     def _accept(self, acceptor: Acceptor) -> bool:
         """Take some connections and read from each at once; return whether more may be waiting."""
         io = self._io
+        self._current = None
         for _ in range(_ACCEPT_BATCH):
             if len(self._channels) >= self._max_channels:
                 self._stop_accepting()
@@ -227,6 +256,7 @@ class Loop:
             connection = Connection(acceptor.endpoint, io.peer_addr, io.peer_port, self._now)
             channel = Channel(io, fd, acceptor.endpoint, connection)
             self._channels.add(channel)
+            self._current = channel
             self._read(channel)
         return True
 
@@ -244,6 +274,9 @@ class Loop:
 
     def _on_deadline(self, item: Timed) -> None:
         channel: Any = item
+        self._current = channel
+        if channel.fd < 0 or channel.deadline != NEVER:
+            return  # it was handled otherwise since it fell due
         if channel.discards or channel.interest & WRITE:
             self._drop(channel)
         elif not channel.connection.is_busy():
@@ -337,9 +370,9 @@ class Loop:
         return True
 
     def _run_again(self) -> None:
-        runnable = self._runnable
-        self._runnable = []
-        for channel in runnable:
+        for _ in range(len(self._runnable)):
+            channel = self._runnable.pop(0)
+            self._current = channel
             if channel.fd >= 0:
                 self._resume(channel)
 
@@ -363,7 +396,7 @@ class Loop:
 
     def _report(self, channel: Channel, response: Response) -> None:
         environ = response.request.environ
-        what = f"{environ['REQUEST_METHOD']} {environ['RAW_URI']}"
+        what = f"{environ.get('REQUEST_METHOD')} {environ.get('RAW_URI')}"  # the app may have emptied it
         if response.complaint:
             self._error_log.warning("%s: %s", what, response.complaint)
         if response.failure is not None and not channel.broken:
@@ -403,11 +436,13 @@ class Loop:
         self._settle(channel)
 
     def _send_held(self) -> None:
-        held = self._held
-        self._held = []
-        for channel in held:
+        current = self._current
+        while self._held:
+            channel = self._held.pop(0)
+            self._current = channel
             if channel.fd >= 0 and self._flush(channel):
                 self._settle(channel)
+        self._current = current
 
     def _settle(self, channel: Channel) -> None:
         """Wait for the next event of a channel that has nothing to send, or close it."""

@@ -172,7 +172,7 @@ def _show_switch(value: object) -> str:
 
 ADDRESSES = Kind(
     "ADDRESS",
-    "HOST:PORT, [IPV6]:PORT or unix:PATH, one or a list of them",
+    "HOST:PORT, [IPV6]:PORT, unix:PATH or fd://N, one or a list of them",
     _parse_addresses,
     ", ".join,
     repeats=True,

@@ -98,6 +98,11 @@ def test_broken_extension_is_an_error(tmp_path: Path, module: str) -> None:
     done = run(SHOW, tmp_path)
     assert done.returncode != 0
     assert "ImportError" in done.stderr
+    # The command line says it in one line, with the remedy.
+    served = run("import sys; from fastwsgi.__main__ import main; sys.exit(main(['examples.hello:app']))", tmp_path)
+    assert served.returncode == 1
+    assert served.stderr.startswith("Error: the server's own modules do not load (")
+    assert served.stderr.count("\n") == 1
     # Asked for pure, it is not even looked at.
     assert run(SHOW, tmp_path, FASTWSGI_NO_EXTENSIONS="1").returncode == 0
 
