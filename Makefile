@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 SOURCES := $(wildcard fastwsgi/*.pyx fastwsgi/*.pxd fastwsgi/*.h)
 SOURCES += $(wildcard $(patsubst %.pxd,%.py,$(wildcard fastwsgi/*.pxd)))
 
-.PHONY: help build serve test test-pure test-compiled lint types bench wheel docs annotate clean
+.PHONY: help build serve test test-pure test-compiled test-kqueue lint types bench wheel docs annotate clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -27,6 +27,13 @@ test-compiled: build ## the suite on the compiled implementation only
 
 test-pure: build ## the suite on the pure-Python implementation only
 	FASTWSGI_NO_EXTENSIONS=1 $(BIN)/python -m pytest $(ARGS)
+
+test-kqueue: build ## the engine's tests on the kqueue backend, which runs over a shim on Linux
+	rm -rf build/kqueue && mkdir -p build/kqueue
+	cp -r fastwsgi tests examples pyproject.toml setup.py README.md build/kqueue && rm -f build/kqueue/fastwsgi/*.so
+	cd build/kqueue && FASTWSGI_KQUEUE_SHIM=1 $(abspath $(BIN))/python setup.py --quiet build_ext --inplace --parallel 4
+	cd build/kqueue && FASTWSGI_TEST_BACKEND=kqueue FASTWSGI_REQUIRE_EXTENSIONS=1 \
+	  $(abspath $(BIN))/python -m pytest tests/unit/test_io.py tests/e2e $(ARGS)
 
 lint: $(VENV)/.dev ## ruff: rules and format
 	$(BIN)/ruff check .

@@ -58,8 +58,8 @@ class IO:
 
     def register(self, fd: int, handler: object, events: int) -> None:
         """Report `events`, READ or WRITE or both, of `fd` from now on, with `handler`."""
-        self._handlers[fd] = handler
         self._selector.register(fd, events, handler)
+        self._handlers[fd] = handler
 
     def register_listener(self, fd: int, handler: object) -> None:
         """Report connections waiting at `fd`; of several processes that share it, wake few."""
