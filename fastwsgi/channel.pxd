@@ -6,7 +6,8 @@ from .deadlines cimport Timed
 from .endpoint cimport Endpoint
 from .response cimport Response
 
-cdef int DRAINED, FULL, GONE
+cdef int DRAINED, FULL, GONE, READ
+cdef Py_ssize_t _SENT_AHEAD
 cdef double NEVER
 
 
@@ -18,17 +19,23 @@ cdef class Channel(Timed):
     cdef readonly int interest
     cdef public Response response
     cdef public double started
-    cdef public long long discards
+    cdef readonly bint lingers
     cdef public bint broken
     cdef CIO _io
-    cdef Py_ssize_t _offset
+    cdef Py_ssize_t _offset, _discards
     cdef bint _registered
 
     cpdef object wait_for(self, int events)
     cpdef bint is_registered(self)
     @cython.locals(out=list, parts=list, sent=Py_ssize_t)
     cpdef int send(self) except -1
+    @cython.locals(outcome=int)
+    cpdef bint send_through(self, heartbeat) except -1
+    cpdef object linger(self)
+    cpdef bint discard(self) except -1
     cpdef object close(self)
+    @cython.locals(now=double, timeout=double, give_up=double)
+    cdef bint _wait_writable(self, heartbeat) except -1
     @cython.locals(offset=Py_ssize_t, done=Py_ssize_t)
     cdef object _forget(self, list out, Py_ssize_t sent)
     @cython.locals(sent=Py_ssize_t)

@@ -6,12 +6,15 @@ It owns the descriptor; the loop decides when to send and when to close.
 from __future__ import annotations
 
 import errno
+import select
 from typing import TYPE_CHECKING, Any
 
 from .deadlines import Timed
-from .states import DRAINED, FULL, GONE, NEVER
+from .states import DRAINED, FULL, GONE, NEVER, READ
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ._io_py import IO
     from .connection import Connection
     from .endpoint import Endpoint
@@ -21,6 +24,9 @@ __all__ = ["Channel"]
 
 _GATHERED = 64  # pieces in one gathering write
 _READ_INSTEAD = 65536  # bytes at a time where sendfile(2) does not serve
+_SENT_AHEAD = 1 << 20  # bytes that write() may leave to the loop before it waits for the client
+_MOST_DISCARDED = 262144  # bytes of a refused client
+_BEAT = 500  # milliseconds
 _NO_SENDFILE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
@@ -28,15 +34,16 @@ class Channel(Timed):
     """A connection and its descriptor."""
 
     __slots__ = (
+        "_discards",
         "_io",
         "_offset",
         "_registered",
         "broken",
         "connection",
-        "discards",
         "endpoint",
         "fd",
         "interest",
+        "lingers",
         "response",
         "started",
     )
@@ -51,10 +58,11 @@ class Channel(Timed):
         self.interest = 0  # READ, WRITE
         self.response: Response | None = None  # in the making
         self.started = 0.0  # when its request was whole, monotonic
-        self.discards = 0  # bytes that may still be read and thrown away; 0 = not lingering
+        self.lingers = False  # refused: what the client still sends is thrown away
         self.broken = False  # the client went while the app was running
         self._io = io
         self._registered = False
+        self._discards = 0  # bytes that may still be thrown away
         self._offset = 0  # bytes already sent of the first piece of `out`
 
     def wait_for(self, events: int) -> None:
@@ -99,12 +107,53 @@ class Channel(Timed):
             return GONE
         return DRAINED
 
+    def send_through(self, heartbeat: Callable[[float], None]) -> bool:
+        """Send `out` until little enough of it is left; return False if the client has gone.
+
+        Waits for the client for as long as write_timeout allows; `heartbeat` is called meanwhile.
+        """
+        outcome = self.send()
+        while outcome == FULL and self.connection.pending() > _SENT_AHEAD:
+            outcome = self.send() if self._wait_writable(heartbeat) else GONE
+        self.broken = outcome == GONE
+        return not self.broken
+
+    def linger(self) -> None:
+        """Let the client see the end of what was sent, and throw away what it still sends."""
+        self.lingers = True
+        self._discards = _MOST_DISCARDED
+        self._io.shutdown_write(self.fd)
+        self.wait_for(READ)
+
+    def discard(self) -> bool:
+        """Throw away what has come; return False at its end, or when it has been enough."""
+        try:
+            data = self._io.recv(self.fd)
+        except OSError:
+            return False
+        if data is None:
+            return True
+        self._discards -= len(data)
+        return len(data) > 0 and self._discards > 0
+
     def close(self) -> None:
         """Close the descriptor."""
         if self._registered:
             self._io.unregister(self.fd)
         self._io.close_fd(self.fd)
         self.fd = -1
+
+    def _wait_writable(self, heartbeat: Callable[[float], None]) -> bool:
+        poll = select.poll()
+        poll.register(self.fd, select.POLLOUT)
+        timeout = self.endpoint.write_timeout
+        give_up = self._io.monotonic() + timeout if timeout else NEVER
+        while not poll.poll(_BEAT):
+            now = self._io.monotonic()
+            if now >= give_up:
+                return False
+            heartbeat(now)  # the worker waits, it does not hang
+        return True
 
     def _forget(self, out: list[Any], sent: int) -> None:
         """Drop the pieces of `out` that `sent` more bytes complete."""

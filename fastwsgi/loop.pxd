@@ -8,9 +8,9 @@ from .deadlines cimport Deadlines, Timed
 from .request cimport Request
 from .response cimport Response
 
-cdef int READ, WRITE, HANGUP, PULLING, EXHAUSTED, DONE, DRAINED, FULL, GONE, _HELD, _ACCEPT_BATCH
+cdef int READ, WRITE, HANGUP, PULLING, EXHAUSTED, DONE, DRAINED, GONE, _HELD, _ACCEPT_BATCH
 cdef double NEVER, _BEAT, _HELD_FOR, _SLICE, _LINGER
-cdef Py_ssize_t _LINGER_BYTES, _SENT_TOGETHER
+cdef Py_ssize_t _SENT_TOGETHER, _PIECES_TOGETHER
 
 
 @cython.final
@@ -45,10 +45,12 @@ cdef class Loop:
     cdef object _read(self, Channel channel)
     @cython.locals(response=Response)
     cdef object _resume(self, Channel channel)
-    @cython.locals(response=Response)
+    @cython.locals(response=Response, began=double)
     cdef object _serve(self, Channel channel, Request request)
-    @cython.locals(connection=Connection)
-    cdef Request _next(self, Channel channel, Response response)
+    @cython.locals(connection=Connection, is_long=bint)
+    cdef Request _next(self, Channel channel, Response response, double began)
+    cdef bint _may_gather(self, Connection connection) except -1
+    cdef object _postpone(self, Channel channel)
     @cython.locals(began=double)
     cdef bint _drive(self, Channel channel, Response response) except -1
     @cython.locals(channel=Channel)
@@ -56,14 +58,13 @@ cdef class Loop:
     @cython.locals(now=double, taken=double)
     cdef object _complete(self, Channel channel, Response response)
     cdef object _report(self, Channel channel, Response response)
-    @cython.locals(channel=Channel, outcome=int)
+    @cython.locals(channel=Channel)
     cpdef object _transmit(self, owner)
     cdef object _finish(self, Channel channel)
     @cython.locals(channel=Channel, current=Channel)
     cdef object _send_held(self)
     @cython.locals(connection=Connection)
     cdef object _settle(self, Channel channel)
-    cdef object _discard(self, Channel channel)
     @cython.locals(outcome=int, timeout=double)
     cdef bint _flush(self, Channel channel) except -1
     @cython.locals(response=Response)

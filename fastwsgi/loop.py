@@ -16,7 +16,6 @@ its recent times, forgotten within some dozens of requests) is anything held.
 from __future__ import annotations
 
 import errno
-import select
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -28,7 +27,7 @@ from .channel import Channel
 from .connection import Connection
 from .deadlines import Deadlines, Timed
 from .response import Response
-from .states import DONE, DRAINED, EXHAUSTED, FULL, GONE, HANGUP, NEVER, PULLING, READ, WRITE
+from .states import DONE, DRAINED, EXHAUSTED, GONE, HANGUP, NEVER, PULLING, READ, WRITE
 from .wsgi import SERVER_SOFTWARE
 
 if TYPE_CHECKING:
@@ -47,11 +46,10 @@ _ACCEPT_BATCH = 16
 _ACCEPT_PAUSE = 0.25  # seconds without accepting after descriptors ran out
 _HELD = 8
 _HELD_FOR = 0.001
-_SLICE = 0.01  # seconds for which one generator may keep the others waiting
-_LINGER = 2.0  # seconds, and
-_LINGER_BYTES = 262144  # bytes, for which a refused client may go on sending before it is cut
-_WRITTEN_AHEAD = 1 << 20  # bytes that write() may put out before it waits for the client
-_SENT_TOGETHER = 65536  # bytes of pipelined answers that may gather
+_SLICE = 0.01  # seconds for which one generator, or one pipeline, may keep the others waiting
+_LINGER = 2.0  # seconds for which a refused client may go on sending before it is cut
+_SENT_TOGETHER = 65536  # bytes, and
+_PIECES_TOGETHER = 64  # pieces of pipelined answers that may gather
 _LAST_CALL = 1.0  # seconds for a next request on an idle connection of a worker that stops
 _OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -263,8 +261,9 @@ class Loop:
     # Events of a connection.
 
     def _on_channel(self, channel: Channel, events: int) -> None:
-        if channel.discards:
-            self._discard(channel)
+        if channel.lingers:
+            if not channel.discard():
+                self._drop(channel)
         elif events & WRITE:
             self._resume(channel)
         elif events & READ:
@@ -277,7 +276,7 @@ class Loop:
         self._current = channel
         if channel.fd < 0 or channel.deadline != NEVER:
             return  # it was handled otherwise since it fell due
-        if channel.discards or channel.interest & WRITE:
+        if channel.lingers or channel.interest & WRITE:
             self._drop(channel)
         elif not channel.connection.is_busy():
             channel.connection.time_out()
@@ -315,12 +314,13 @@ class Loop:
         if response is None:
             self._serve(channel, channel.connection.next_request(self._now))
         elif self._drive(channel, response):
-            self._serve(channel, self._next(channel, response))
+            self._serve(channel, self._next(channel, response, self._now))
 
     # Answering.
 
     def _serve(self, channel: Channel, request: Request | None) -> None:
         """Have `request` answered, and those that came behind it."""
+        began = self._now
         while request is not None:
             response = Response.__new__(Response)
             response.begin(channel.endpoint, request, channel.connection.out, channel, self._keeps_alive)
@@ -329,23 +329,32 @@ class Loop:
             response.run(self._app)
             if response.state != DONE and not self._drive(channel, response):
                 return
-            request = self._next(channel, response)
+            request = self._next(channel, response, began)
         self._finish(channel)
 
-    def _next(self, channel: Channel, response: Response) -> Request | None:
-        """Complete `response`; return the next request if it came ahead of its turn."""
+    def _next(self, channel: Channel, response: Response, began: float) -> Request | None:
+        """Complete `response`; return the next request if it came ahead of its turn, and has its turn now."""
         self._complete(channel, response)
         connection = channel.connection
         if not response.keep_alive:
             connection.close()
             return None
-        if connection.ahead() and not self._may_gather(connection) and not self._flush(channel):
-            return None
+        if connection.ahead():
+            is_long = self._now - began > _SLICE
+            if (is_long or not self._may_gather(connection)) and not self._flush(channel):
+                return None
+            if is_long:
+                self._postpone(channel)
+                return None
         return connection.next_request(self._now)
 
     def _may_gather(self, connection: Connection) -> bool:
         """Return whether an answer may wait for that to the pipelined request behind it."""
-        return self._pace < _HELD_FOR and connection.pending() < _SENT_TOGETHER
+        return (
+            self._pace < _HELD_FOR
+            and len(connection.out) < _PIECES_TOGETHER
+            and connection.pending() < _SENT_TOGETHER
+        )
 
     def _drive(self, channel: Channel, response: Response) -> bool:
         """Pull a response from the app as far as the client takes it; return whether it is complete."""
@@ -357,8 +366,7 @@ class Loop:
                 if not self._flush(channel):
                     return False
                 if self._io.monotonic() - began > _SLICE:
-                    channel.deadline = NEVER
-                    self._runnable.append(channel)
+                    self._postpone(channel)
                     return False
             elif response.state == EXHAUSTED and self._ready > 1 and self._pace < _HELD_FOR:
                 response.finish()
@@ -368,6 +376,13 @@ class Loop:
                     return False
                 response.finish()
         return True
+
+    def _postpone(self, channel: Channel) -> None:
+        """Let the others have their turn before this channel goes on."""
+        # Not for WRITE, which would bring it here a second time.
+        channel.wait_for(READ if channel.connection.wants_more() else 0)
+        channel.deadline = NEVER
+        self._runnable.append(channel)
 
     def _run_again(self) -> None:
         for _ in range(len(self._runnable)):
@@ -405,15 +420,7 @@ class Loop:
     def _transmit(self, owner: object) -> None:
         """Send what write() has put out; raises BrokenPipeError if the client has gone."""
         channel: Any = owner
-        outcome = channel.send()
-        timeout = channel.endpoint.write_timeout
-        # Up to a bound the app may go on, and the loop sends the rest; it must not fill the memory.
-        while outcome == FULL and channel.connection.pending() > _WRITTEN_AHEAD:
-            poll = select.poll()
-            poll.register(channel.fd, select.POLLOUT)
-            outcome = channel.send() if poll.poll(timeout * 1000 if timeout else None) else GONE
-        if outcome == GONE:
-            channel.broken = True
+        if not channel.send_through(self._heartbeat):
             raise BrokenPipeError(errno.EPIPE, "the client has gone")
 
     # Sending.
@@ -452,22 +459,10 @@ class Loop:
             self._deadlines.schedule(channel, connection.deadline)
         elif connection.unread and not connection.ended:
             # RFC 9112 §9.6: closing with unread input resets the connection, and the answer is lost.
-            channel.discards = _LINGER_BYTES
-            self._io.shutdown_write(channel.fd)
-            channel.wait_for(READ)
+            channel.linger()
             self._deadlines.schedule(channel, self._now + _LINGER)
         else:
             self._drop(channel)
-
-    def _discard(self, channel: Channel) -> None:
-        try:
-            data = self._io.recv(channel.fd)
-        except OSError:
-            data = b""
-        if data is not None:
-            channel.discards -= len(data)
-            if not data or channel.discards <= 0:
-                self._drop(channel)
 
     def _flush(self, channel: Channel) -> bool:
         """Send all of `out`; if the socket does not take it, wait for WRITE, and return False."""

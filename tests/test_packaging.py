@@ -99,7 +99,9 @@ def test_broken_extension_is_an_error(tmp_path: Path, module: str) -> None:
     assert done.returncode != 0
     assert "ImportError" in done.stderr
     # The command line says it in one line, with the remedy.
-    served = run("import sys; from fastwsgi.__main__ import main; sys.exit(main(['examples.hello:app']))", tmp_path)
+    served = run(
+        "import sys; from fastwsgi.__main__ import main; sys.exit(main(['examples.hello:app']))", tmp_path
+    )
     assert served.returncode == 1
     assert served.stderr.startswith("Error: the server's own modules do not load (")
     assert served.stderr.count("\n") == 1

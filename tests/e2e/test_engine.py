@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import socket
 import threading
+import time
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -22,7 +24,19 @@ if TYPE_CHECKING:
 GET = b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
+PIECE = b"0123456789" * 400
+LONG = 2000
+COUNT = itertools.count(1)
+
+
 def app(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
+    if environ["PATH_INFO"] == "/slow":
+        time.sleep(0.005)
+        start_response("200 OK", [])
+        return [str(next(COUNT)).encode()]
+    if environ["PATH_INFO"] == "/long":
+        start_response("200 OK", [("Content-Length", str(LONG * len(PIECE)))])
+        return (PIECE for _ in range(LONG))
     start_response("200 OK", [("Content-Length", "2")])
     if environ["PATH_INFO"] == "/empties":
         environ.clear()
@@ -149,3 +163,33 @@ def test_an_app_that_fails_after_emptying_its_environ_is_still_logged(
     with serving() as server, Peer(server.address) as peer:
         assert peer.request(GET % b"/raises").status == 500
     assert "after start_response" in caplog.text
+
+
+def test_a_pipeline_gives_others_their_turn() -> None:
+    """One client's 400 requests of 5 ms each lie in the buffer; another's must not wait for all of them."""
+    global COUNT
+    COUNT = itertools.count(1)
+    count = 400
+    with serving() as server, Peer(server.address) as greedy, Peer(server.address) as other:
+        greedy.send(GET % b"/slow" * count)
+        assert greedy.response().body == b"1"
+        place = int(other.request(GET % b"/slow").body)
+        assert 1 < place < count // 2
+        numbers = [int(greedy.response().body) for _ in range(count - 1)]
+        assert numbers == [number for number in range(2, count + 2) if number != place]
+
+
+@pytest.mark.parametrize("slow_reader", [False, True])
+def test_a_long_generator_gives_others_their_turn(slow_reader: bool) -> None:
+    with (
+        serving() as server,
+        Peer(server.address, receive_buffer=4096 if slow_reader else 0) as streaming,
+        Peer(server.address) as other,
+    ):
+        streaming.send(GET % b"/long")
+        streaming.read_until(b"\r\n\r\n")
+        for _ in range(5):
+            assert other.request(GET % b"/").body == b"ok"
+        body = streaming.read_exactly(LONG * len(PIECE))
+        assert body == PIECE * LONG
+        assert streaming.request(GET % b"/").body == b"ok"
