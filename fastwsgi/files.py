@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import tempfile
@@ -32,12 +33,20 @@ class FileRegion:
 
 
 def region_of(filelike: Any) -> FileRegion | None:
-    """Return what a file object has left from its current offset; None if it is no regular file."""
+    """Return what a file object has left from its current offset; None if it is no plain regular file.
+
+    To have a descriptor is not enough: a GzipFile has one as well, and reads something else from it.
+    """
+    if type(filelike).__module__ == "tempfile":
+        filelike = getattr(filelike, "file", filelike)
+    raw = filelike.raw if type(filelike) in (io.BufferedReader, io.BufferedRandom) else filelike
+    if type(raw) is not io.FileIO:
+        return None
     try:
         fd = filelike.fileno()
         offset = filelike.tell()
         status = os.fstat(fd)
-    except (AttributeError, OSError, ValueError):
+    except (OSError, ValueError):
         return None
     if not stat.S_ISREG(status.st_mode):
         return None

@@ -286,8 +286,10 @@ class Response:
         if self._remaining >= 0:
             pass
         elif no_body:
-            if self.request.is_head and length >= 0 and self.code >= 200 and self.code not in (204, 304):
-                framing = length  # RFC 9110 §9.3.2: the same fields as for GET
+            # RFC 9110 §9.3.2: the same fields as for GET. Nothing says nothing: for HEAD an app may leave
+            # the body out, and a wrong length MUST NOT be sent (§8.6).
+            if self.request.is_head and length > 0 and self.code >= 200 and self.code not in (204, 304):
+                framing = length
         elif length >= 0:
             framing = length
         elif self.request.version > 0:
