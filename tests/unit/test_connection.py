@@ -1,0 +1,353 @@
+"""The state of a connection, without a socket: the table at the head of connection.py, row by row."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import tempfile
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastwsgi import _impl
+from fastwsgi.connection import Connection
+from fastwsgi.endpoint import Endpoint
+from fastwsgi.request import Limits
+from fastwsgi.states import NEVER
+from fastwsgi.wsgi import EMPTY_INPUT, base_environ
+
+HEADER, BODY, KEEPALIVE = 30.0, 20.0, 2.0
+GET = b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n"
+POST = b"POST /%d HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b"
+CHUNKED = b"POST /%d HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n%b0\r\n\r\n"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Spool(io.BytesIO):
+    """A temporary file that tells whether it was let go of."""
+
+    made: list[Spool] = []  # noqa: RUF012 - reset by the tests that look
+
+    def __init__(self) -> None:
+        super().__init__()
+        Spool.made.append(self)
+
+
+def endpoint(
+    spool_at: int = 1024, open_spool: Any = Spool, *, timeouts: bool = True, **limits: Any
+) -> Endpoint:
+    bounds = Limits(**limits)
+    environ = base_environ(
+        server_name="127.0.0.1",
+        server_port="8000",
+        url_scheme="http",
+        errors=io.StringIO(),
+        multithread=False,
+        multiprocess=False,
+    )
+    return Endpoint(
+        _impl.Parser(bounds),
+        _impl.Serializer("fastwsgi"),
+        environ,
+        bounds,
+        spool_at=spool_at,
+        open_spool=open_spool,
+        header_timeout=HEADER if timeouts else 0.0,
+        body_timeout=BODY if timeouts else 0.0,
+        keepalive=KEEPALIVE if timeouts else 0.0,
+    )
+
+
+ENDPOINT = endpoint()
+
+
+def fresh(target: Endpoint = ENDPOINT) -> Connection:
+    return Connection(target, "192.0.2.1", "1234", 0.0)
+
+
+def statuses(connection: Connection) -> list[int]:
+    return [int(piece[9:12]) for piece in connection.out if piece.startswith(b"HTTP/1.1 ")]
+
+
+def drain(connection: Connection, request: Any) -> list[tuple[str, bytes]]:
+    """Take `request` and those behind it as an engine does; return path and body of each."""
+    found = []
+    while request is not None:
+        found.append((request.environ["PATH_INFO"], request.environ["wsgi.input"].read()))
+        request = connection.next_request(5.0)
+    return found
+
+
+# --- the table ---------------------------------------------------------------------------------------------
+
+STATES = ("IDLE", "HEAD", "BODY", "BUSY", "CLOSING")
+PREFIXES = {
+    "IDLE": b"",
+    "HEAD": b"GET / HT",
+    "BODY": b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc",
+    "BODY chunked": b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+    "BUSY": GET % 1,
+    "BUSY ahead": GET % 1 + GET % 2,
+    "CLOSING": b"\x00",
+}
+
+
+def brought_to(name: str) -> Connection:
+    connection = fresh()
+    if PREFIXES[name]:
+        connection.receive(PREFIXES[name], 1.0)
+    assert connection.state == STATES.index(name.partition(" ")[0])
+    return connection
+
+
+@pytest.mark.parametrize("name", PREFIXES)
+def test_end_of_stream(name: str) -> None:
+    connection = brought_to(name)
+    connection.end_of_stream()
+    if name.startswith("BUSY"):
+        # RFC 9112 §9.6: the client may have closed its half only, and waits for the answer.
+        assert connection.is_busy()
+        assert not connection.wants_more()
+        assert (connection.next_request(2.0) is not None) == (name == "BUSY ahead")
+        if name == "BUSY ahead":
+            assert connection.next_request(3.0) is None
+    assert connection.is_closing()
+    assert statuses(connection) == ([400] if name == "CLOSING" else [])
+
+
+@pytest.mark.parametrize("name", [name for name in PREFIXES if not name.startswith("BUSY")])
+def test_deadline_passed(name: str) -> None:
+    connection = brought_to(name)
+    before = len(connection.out)
+    connection.time_out()
+    assert connection.is_closing()
+    assert statuses(connection)[before:] == ([408] if name.startswith(("HEAD", "BODY")) else [])
+
+
+@pytest.mark.parametrize("name", [name for name in PREFIXES if not name.startswith("BUSY")])
+def test_malformed(name: str) -> None:
+    connection = brought_to(name)
+    junk = b"\x00\r\n\r\n" if name != "BODY chunked" else b"cde\x00"
+    if name == "BODY":
+        junk = b"defghi" + junk  # the body may hold anything; what comes behind it may not
+        assert drain(connection, connection.receive(junk, 2.0)) == [("/", b"abcdefghi")]
+    else:
+        assert connection.receive(junk, 2.0) is None
+    assert connection.is_closing()
+    assert statuses(connection) == [400]
+    assert connection.unread
+    # Nothing is a request from here on.
+    assert connection.receive(GET % 3, 3.0) is None
+    assert connection.next_request(3.0) is None
+    assert statuses(connection) == [400]
+
+
+@pytest.mark.parametrize(
+    ("name", "deadline"),
+    [
+        ("IDLE", HEADER),  # from the start, before the first byte
+        ("HEAD", 1.0 + HEADER),
+        ("BODY", 1.0 + BODY),
+        ("BODY chunked", 1.0 + BODY),
+        ("BUSY", NEVER),
+        ("CLOSING", NEVER),
+    ],
+)
+def test_deadlines(name: str, deadline: float) -> None:
+    assert brought_to(name).deadline == deadline
+
+
+def test_a_dribbled_head_is_given_no_more_time() -> None:
+    connection = fresh()
+    for number, byte in enumerate(GET % 1):
+        if connection.receive(bytes([byte]), 1.0 + number) is None:
+            assert connection.deadline == 1.0 + HEADER
+    assert connection.is_busy()
+
+
+def test_a_body_that_goes_on_is_given_more_time() -> None:
+    connection = brought_to("BODY")
+    connection.receive(b"de", 10.0)
+    assert connection.deadline == 10.0 + BODY
+
+
+def test_deadline_between_requests() -> None:
+    connection = brought_to("BUSY")
+    assert connection.next_request(7.0) is None
+    assert connection.deadline == 7.0 + KEEPALIVE
+    connection.receive(b"G", 8.0)
+    assert connection.deadline == 8.0 + HEADER
+
+
+def test_no_timeouts_are_no_deadlines() -> None:
+    connection = fresh(endpoint(timeouts=False))
+    assert connection.deadline == NEVER
+    connection.receive(b"G", 1.0)
+    assert connection.deadline == NEVER
+    connection.receive((POST % (1, 5, b"ab"))[1:], 2.0)
+    assert connection.deadline == NEVER
+    assert connection.receive(b"cde", 3.0) is not None
+    connection.next_request(4.0)
+    assert connection.deadline == NEVER
+
+
+# --- splits ------------------------------------------------------------------------------------------------
+
+messages = st.one_of(
+    st.just(("get", b"")),
+    st.tuples(st.just("length"), st.binary(max_size=40)),
+    st.tuples(st.just("chunked"), st.binary(max_size=40)),
+)
+
+
+def encoded(number: int, kind: str, body: bytes) -> bytes:
+    if kind == "get":
+        return GET % number
+    if kind == "length":
+        return POST % (number, len(body), body)
+    pieces = [body[at : at + 7] for at in range(0, len(body), 7)]
+    return CHUNKED % (number, b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces))
+
+
+@settings(max_examples=300, deadline=None, database=None)
+@given(st.lists(messages, max_size=5), st.lists(st.integers(0, 400), max_size=12), st.booleans())
+def test_any_split_gives_the_same_requests(
+    sent: list[tuple[str, bytes]], cuts: list[int], bytewise: bool
+) -> None:
+    whole = b"".join(encoded(number, *message) for number, message in enumerate(sent))
+    places = range(len(whole)) if bytewise else sorted({min(cut, len(whole)) for cut in cuts})
+    bounds = [0, *places, len(whole)]
+    connection = fresh(endpoint(spool_at=16))
+    found = []
+    for start, end in itertools.pairwise(bounds):
+        if start < end:
+            found += drain(connection, connection.receive(whole[start:end], 1.0))
+    assert found == [(f"/{number}", body) for number, (_, body) in enumerate(sent)]
+    assert connection.served == len(sent)
+    assert not connection.out
+    assert not connection.is_closing()
+
+
+# --- bodies ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [0, 1, 1023, 1024, 1025, 5000])
+@pytest.mark.parametrize("kind", ["length", "chunked"])
+@pytest.mark.parametrize("split", [False, True])
+def test_large_bodies_are_spooled_and_let_go_of(size: int, kind: str, split: bool) -> None:
+    Spool.made.clear()
+    connection = fresh()
+    raw = encoded(1, kind, bytes(size))
+    request = None
+    for piece in (raw[:-1], raw[-1:]) if split else (raw,):
+        assert request is None
+        request = connection.receive(piece, 1.0)
+    assert request is not None
+    assert request.environ["CONTENT_LENGTH"] == str(size)
+    assert request.environ["wsgi.input"].read() == bytes(size)
+    assert len(Spool.made) == (size > 1024)
+    connection.next_request(2.0)
+    assert all(spool.closed for spool in Spool.made)
+
+
+def test_a_real_spool_has_the_whole_body() -> None:
+    connection = fresh(endpoint(open_spool=tempfile.TemporaryFile))
+    body = bytes(range(256)) * 100
+    request = connection.receive(POST % (1, len(body), body), 1.0)
+    assert drain(connection, request) == [("/1", body)]
+
+
+def test_a_spool_of_a_body_cut_off_is_let_go_of() -> None:
+    Spool.made.clear()
+    connection = fresh()
+    connection.receive(POST % (1, 5000, bytes(4000)), 1.0)
+    assert len(Spool.made) == 1
+    connection.close()
+    assert Spool.made[0].closed
+
+
+def test_a_disk_that_is_full_is_503() -> None:
+    def fail() -> None:
+        raise OSError(28, "No space left on device")
+
+    connection = fresh(endpoint(open_spool=fail))
+    assert connection.receive(POST % (1, 5000, bytes(4000)), 1.0) is None
+    assert statuses(connection) == [503]
+    assert connection.is_closing()
+
+
+@pytest.mark.parametrize("kind", ["length", "chunked"])
+def test_too_large_is_refused_as_soon_as_it_is_known(kind: str) -> None:
+    connection = fresh(endpoint(body=10))
+    head = POST % (1, 11, b"") if kind == "length" else (CHUNKED % (1, b"b\r\n"))[:-5]
+    assert connection.receive(head, 1.0) is None
+    assert statuses(connection) == [413]
+    assert connection.is_closing()
+
+
+def test_no_body_is_the_shared_empty_input() -> None:
+    request = fresh().receive(GET % 1, 1.0)
+    assert request is not None
+    assert request.environ["wsgi.input"] is EMPTY_INPUT
+
+
+# --- Expect ------------------------------------------------------------------------------------------------
+
+EXPECT = b"POST / HTTP/1.%d\r\nHost: a\r\nExpect: 100-continue\r\n%b\r\n"
+FRAMINGS = {b"Content-Length: 3\r\n": b"abc", b"Transfer-Encoding: chunked\r\n": b"3\r\nabc\r\n0\r\n\r\n"}
+
+
+@pytest.mark.parametrize("framing", FRAMINGS)
+def test_continue_is_sent_once_and_only_when_waited_for(framing: bytes) -> None:
+    body = FRAMINGS[framing]
+    connection = fresh()
+    assert connection.receive(EXPECT % (1, framing), 1.0) is None
+    assert connection.out == [CONTINUE]
+    for byte in body[:-1]:
+        assert connection.receive(bytes([byte]), 2.0) is None
+    assert drain(connection, connection.receive(body[-1:], 3.0)) == [("/", b"abc")]
+    assert connection.out == [CONTINUE]
+    # RFC 9110 §10.1.1: not when the body has begun to come.
+    connection = fresh()
+    connection.receive(EXPECT % (1, framing) + body[:1], 1.0)
+    assert connection.out == []
+
+
+def test_no_continue_for_http_1_0_nor_without_a_body() -> None:
+    for head in (EXPECT % (0, b"Content-Length: 3\r\n"), EXPECT % (1, b"Content-Length: 0\r\n")):
+        connection = fresh()
+        connection.receive(head, 1.0)
+        assert connection.out == []
+
+
+# --- bytes ahead of their turn -----------------------------------------------------------------------------
+
+
+def test_reading_ahead_is_bounded() -> None:
+    connection = brought_to("BUSY")
+    assert connection.wants_more()
+    total = 0
+    while connection.wants_more():
+        connection.receive(GET % 2 * 100, 2.0)
+        total += len(GET % 2) * 100
+    assert 65536 <= total < 65536 + len(GET % 2) * 100
+    assert len(drain(connection, connection.next_request(3.0))) == total // len(GET % 2)
+    assert connection.wants_more()
+
+
+def test_close_forgets_what_came_ahead() -> None:
+    connection = brought_to("BUSY ahead")
+    assert connection.ahead()
+    connection.close()
+    assert connection.unread
+    assert connection.next_request(2.0) is None
+    assert not connection.ahead()
+
+
+def test_pending_counts_bytes_in_memory_only() -> None:
+    connection = fresh()
+    assert connection.pending() == 0
+    connection.out.extend([b"abc", object(), b"de"])
+    assert connection.pending() == 5
