@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import select
 import shutil
 import signal
 import socket
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.live import DEADLINE, ROOT, LiveServer, Peer
+from tests.processes import children, command_line, eventually, wait_for_end, wait_for_workers
 
 if TYPE_CHECKING:
     import random
@@ -33,51 +33,6 @@ pytestmark = LINUX
 
 
 # --- helpers -------------------------------------------------------------------------------------------------
-
-
-def children(pid: int) -> list[int]:
-    try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except FileNotFoundError:
-        return []
-
-
-def command_line(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").decode()
-    except FileNotFoundError:
-        return ""
-
-
-def eventually(claim: Callable[[], bool]) -> None:
-    """Check a claim until it holds; AssertionError if it does not within DEADLINE seconds."""
-    end = time.monotonic() + DEADLINE
-    pause = threading.Event()
-    while not claim():
-        assert time.monotonic() < end, "it never came true"
-        pause.wait(0.01)
-
-
-def wait_for_end(pid: int) -> None:
-    try:
-        fd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        assert select.select([fd], [], [], DEADLINE)[0], f"process {pid} does not end"
-    finally:
-        os.close(fd)
-
-
-def wait_for_workers(server: LiveServer, count: int) -> list[int]:
-    """Return the workers, once there are so many and all are ready."""
-
-    def all_are_ready() -> bool:
-        pids, log = children(server.pid), server.log.text
-        return len(pids) == count and all(f"(pid:{pid}) is ready" in log for pid in pids)
-
-    eventually(all_are_ready)
-    return children(server.pid)
 
 
 def write_app(directory: Path, text: str, *, prelude: str = "") -> None:

@@ -1,0 +1,78 @@
+"""The processes of a server, as /proc shows them, and waiting for them."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.live import DEADLINE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.live import LiveServer
+
+
+def children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
+
+
+def command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").decode()
+    except FileNotFoundError:
+        return ""
+
+
+def eventually(claim: Callable[[], bool]) -> None:
+    """Check a claim until it holds; AssertionError if it does not within DEADLINE seconds."""
+    end = time.monotonic() + DEADLINE
+    pause = threading.Event()
+    while not claim():
+        assert time.monotonic() < end, "it never came true"
+        pause.wait(0.01)
+
+
+def wait_for_end(pid: int) -> None:
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        assert select.select([fd], [], [], DEADLINE)[0], f"process {pid} does not end"
+    finally:
+        os.close(fd)
+
+
+def wait_for_workers(server: LiveServer, count: int) -> list[int]:
+    """Return the workers, once there are so many and all are ready."""
+
+    def all_are_ready() -> bool:
+        pids, log = children(server.pid), server.log.text
+        return len(pids) == count and all(f"(pid:{pid}) is ready" in log for pid in pids)
+
+    eventually(all_are_ready)
+    return children(server.pid)
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def memory(pid: int) -> int:
+    """Return the bytes of memory that are the process's own."""
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return 1024 * sum(int(size) for size in re.findall(r"^Private_\w+: +(\d+) kB", text, re.MULTILINE))
+
+
+def descriptors(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/fd"))
