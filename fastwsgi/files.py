@@ -11,6 +11,9 @@ from typing import Any
 __all__ = ["FileRegion", "open_spool", "region_of"]
 
 
+_PLAIN_READS = (io.FileIO.read, io.BufferedReader.read, io.BufferedRandom.read)
+
+
 class FileRegion:
     """A piece of a regular file that is to be sent: `count` bytes from `offset` of descriptor `fd`."""
 
@@ -35,12 +38,14 @@ class FileRegion:
 def region_of(filelike: Any) -> FileRegion | None:
     """Return what a file object has left from its current offset; None if it is no plain regular file.
 
-    To have a descriptor is not enough: a GzipFile has one as well, and reads something else from it.
+    To have a descriptor is not enough: a GzipFile has one as well, and its read() gives something else.
     """
     if type(filelike).__module__ == "tempfile":
         filelike = getattr(filelike, "file", filelike)
-    raw = filelike.raw if type(filelike) in (io.BufferedReader, io.BufferedRandom) else filelike
-    if type(raw) is not io.FileIO:
+    raw = getattr(filelike, "raw", filelike)
+    if getattr(type(filelike), "read", None) not in _PLAIN_READS or (
+        getattr(type(raw), "readinto", None) is not io.FileIO.readinto
+    ):
         return None
     try:
         fd = filelike.fileno()

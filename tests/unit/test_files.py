@@ -71,6 +71,20 @@ def test_a_subclass_may_read_something_else(path: Path) -> None:
         assert region_of(file) is None
 
 
+class Counted(io.FileIO):
+    """Does more at close(), and reads as any file."""
+
+    def close(self) -> None:
+        super().close()
+
+
+def test_a_subclass_that_reads_plainly_is_plain(path: Path) -> None:
+    with Counted(path) as file:
+        assert region_of(file) is not None
+        with io.BufferedReader(file) as buffered:
+            assert region_of(buffered) is not None
+
+
 def test_what_is_no_file() -> None:
     reader, writer = os.pipe()
     ours, theirs = socket.socketpair()
