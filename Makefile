@@ -4,12 +4,15 @@ VENV ?= .venv
 BIND ?= 127.0.0.1:8000
 WORKERS ?= 2
 ARGS ?=
+EXAMPLES ?= 100000
+SECONDS ?= 120
+PYTHONS ?= python3.10 python3.11 python3.12 python3.13
 BIN := $(VENV)/bin
 # What is compiled: every .pyx, and every .py that has a .pxd beside it.
 SOURCES := $(wildcard fastwsgi/*.pyx fastwsgi/*.pxd fastwsgi/*.h)
 SOURCES += $(wildcard $(patsubst %.pxd,%.py,$(wildcard fastwsgi/*.pxd)))
 
-.PHONY: help build serve test test-pure test-compiled test-kqueue lint types bench wheel docs annotate clean
+.PHONY: help build serve test test-pure test-compiled test-kqueue test-sanitized test-pythons fuzz soak lint types bench wheel docs annotate clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -35,6 +38,25 @@ test-kqueue: build ## the engine's tests on the kqueue backend, which runs over 
 	cd build/kqueue && FASTWSGI_TEST_BACKEND=kqueue FASTWSGI_REQUIRE_EXTENSIONS=1 \
 	  $(abspath $(BIN))/python -m pytest tests/unit/test_io.py tests/e2e $(ARGS)
 
+fuzz: build ## readers of requests against each other, for long (EXAMPLES=100000)
+	FASTWSGI_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -o faulthandler_timeout=0 \
+	  tests/unit/test_parser_differential.py $(ARGS)
+
+soak: build ## hostile and good clients at once, with reloads, for long (SECONDS=120)
+	$(BIN)/python -m tests.soak $(SECONDS)
+
+test-sanitized: build ## the engine's tests with AddressSanitizer and UndefinedBehaviorSanitizer
+	rm -rf build/sanitized && mkdir -p build/sanitized
+	cp -r fastwsgi tests examples pyproject.toml setup.py README.md build/sanitized && rm -f build/sanitized/fastwsgi/*.so
+	cd build/sanitized && FASTWSGI_SANITIZE=1 $(abspath $(BIN))/python setup.py --quiet build_ext --inplace --parallel 4
+	cd build/sanitized && FASTWSGI_REQUIRE_EXTENSIONS=1 PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 \
+	  LD_PRELOAD="$$(cc -print-file-name=libasan.so):$$(cc -print-file-name=libubsan.so)" \
+	  $(abspath $(BIN))/python -m pytest -o faulthandler_timeout=0 tests/unit tests/e2e/test_engine.py \
+	  tests/e2e/test_input.py tests/e2e/test_wire.py tests/e2e/test_wsgi.py $(ARGS)
+
+test-pythons: ## the whole suite on several Pythons, each in an environment of its own (PYTHONS=)
+	for python in $(PYTHONS); do $(MAKE) test PYTHON=$$python VENV=.venv-$$python || exit 1; done
+
 lint: $(VENV)/.dev ## ruff: rules and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -58,7 +80,7 @@ annotate: build ## Cython's view of the hot modules: build/annotate/*.html
 	for f in fastwsgi/*.pyx; do $(BIN)/cython -3 -a $$f -o build/annotate/$$(basename $$f .pyx).c || exit 1; done
 
 clean: ## remove all that was built, the virtual environment too
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -f fastwsgi/*.so fastwsgi/*.c fastwsgi/*.html
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
