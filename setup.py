@@ -29,7 +29,7 @@ def extensions() -> list[Extension]:
 
     sources = sorted({*PACKAGE.glob("*.pyx"), *(p.with_suffix(".py") for p in PACKAGE.glob("*.pxd"))})
     # gcc takes the size-less array of an int in Python.h for an overrun.
-    compile_args = ["-O3", "-Wno-array-bounds"]
+    compile_args = ["-O3", "-g0", "-Wno-array-bounds"]
     link_args: list[str] = []
     macros: list[tuple[str, str | None]] = []
     if is_on("DEBUG"):

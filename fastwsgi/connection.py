@@ -269,7 +269,7 @@ class Connection:
             self._decoder = None
 
     def _refuse(self, error: HTTPError) -> None:
-        self.error = error
+        self.error = error.with_traceback(None)  # whose frames hold this connection: a cycle
         self.out.append(error_page(self._endpoint.serializer, error.status))
         self.close()
         self.unread = True

@@ -404,6 +404,7 @@ class Loop:
         channel.response = None
         if response.failure is not None or response.complaint:
             self._report(channel, response)
+            response.failure = None  # its traceback holds the app's frame, and that start_response: a cycle
         if self._access_log is not None:
             self._access_log.log(
                 response.request.environ, response.status, response.headers, response.body_size, taken

@@ -1,0 +1,286 @@
+"""At the limits of descriptors and connections: the processor rests, others are served, and nothing is left."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import socket
+import struct
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fastwsgi import _impl
+from tests.live import DEADLINE, LiveServer, Peer, head
+from tests.processes import cpu_seconds, descriptors, eventually, memory, wait_for_workers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+APP = "tests.apps.traffic:app"
+DEBUG = ("--log-level", "debug")  # says when a worker is ready
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+IDLE = 10_000
+OF_OUR_OWN = 500  # descriptors of a process besides these
+REST = 1.0  # seconds in which nothing is to be done
+AT_REST = 0.4  # of them may be spent; a loop that spins takes them all
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+
+
+def spent_at_rest(worker: int) -> float:
+    """Return the processor time that a worker takes in REST seconds."""
+    before = cpu_seconds(worker)
+    threading.Event().wait(REST)
+    return cpu_seconds(worker) - before
+
+
+def reset_at_close(sock: socket.socket) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def wait_for_descriptors(worker: int, wanted: int) -> None:
+    """Wait until a worker has this many and not more; what it closes after us takes it a moment."""
+    eventually(lambda: descriptors(worker) <= wanted)
+
+
+def settled(server: LiveServer, worker: int) -> int:
+    """Return the number of descriptors of a worker that has served, and whose connections are gone."""
+    with server.connect() as peer:
+        assert peer.request(GET).status == 200
+        with_one = descriptors(worker)
+    return with_one - 1
+
+
+# --- too few -------------------------------------------------------------------------------------------------
+
+FEW_DESCRIPTORS = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (48, 48))
+from fastwsgi.__main__ import main
+sys.exit(main())
+"""
+
+
+def test_out_of_descriptors(live: Callable[..., LiveServer]) -> None:
+    """The rest wait in the backlog, the processor rests, and all are served in the end."""
+    server = live(APP, "--keep-alive", "60", *DEBUG, command=(sys.executable, "-c", FEW_DESCRIPTORS))
+    (worker,) = wait_for_workers(server, 1)
+    peers = [server.connect() for _ in range(60)]
+    for peer in peers:
+        peer.send(GET)
+    server.wait_for_log("cannot accept connections for now: Too many open files")
+    assert descriptors(worker) <= 48
+    assert spent_at_rest(worker) < AT_REST
+    for peer in peers:  # each one that is closed makes room for another
+        with peer:
+            assert peer.response().status == 200
+
+
+def test_out_of_descriptors_while_serving(live: Callable[..., LiveServer]) -> None:
+    """Connections that are open are served meanwhile; with the limit lifted again, the others are as well."""
+    server = live(APP, "--keep-alive", "60", *DEBUG)
+    (worker,) = wait_for_workers(server, 1)
+    soft, hard = resource.prlimit(worker, resource.RLIMIT_NOFILE)
+    with server.connect() as early:
+        assert early.request(GET).status == 200
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, (descriptors(worker), hard))
+        waiting = [server.connect() for _ in range(20)]
+        for peer in waiting:
+            peer.send(GET)
+        server.wait_for_log("cannot accept connections for now")
+        for _ in range(20):
+            assert early.request(GET).status == 200
+        # What cannot be spooled without a descriptor is refused, and costs that connection only.
+        size = (1 << 20) + 1
+        reply = early.request(head("/echo", f"Content-Length: {size}", method="POST") + b"x" * size)
+        assert reply.status == 503
+    resource.prlimit(worker, resource.RLIMIT_NOFILE, (soft, hard))
+    for peer in waiting:
+        with peer:
+            assert peer.response().status == 200
+
+
+def test_worker_connections(live: Callable[..., LiveServer]) -> None:
+    server = live(APP, "--worker-connections", "10", "--keep-alive", "60", *DEBUG)
+    (worker,) = wait_for_workers(server, 1)
+    before = settled(server, worker)
+    peers = [server.connect() for _ in range(30)]
+    for peer in peers:
+        peer.send(GET)
+    for peer in peers[:10]:
+        assert peer.response().status == 200
+    assert spent_at_rest(worker) < AT_REST
+    assert descriptors(worker) <= before + 10
+    peers[10].sock.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        peers[10].fill()
+    peers[10].sock.settimeout(DEADLINE)
+    for number, peer in enumerate(peers):
+        with peer:
+            if number >= 10:
+                assert peer.response().status == 200
+    wait_for_descriptors(worker, before)
+
+
+# --- very many -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def many_descriptors() -> Iterator[int]:
+    """Raise the limit of this process, and of the servers it starts; return what a test may open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = IDLE + OF_OUR_OWN if hard == resource.RLIM_INFINITY else min(hard, IDLE + OF_OUR_OWN)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+    yield min(IDLE, wanted - OF_OUR_OWN)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_thousands_of_idle_connections(live: Callable[..., LiveServer], many_descriptors: int) -> None:
+    """They leave others unharmed, and take at most a kilobyte each."""
+    server = live(APP, "--worker-connections", "20000", "--keep-alive", "60", *DEBUG)
+    (worker,) = wait_for_workers(server, 1)
+    with server.connect() as peer:
+        assert peer.request(GET).status == 200
+        before, ours, theirs = memory(worker), descriptors(os.getpid()), descriptors(worker)
+        idle = [Peer(server.address) for _ in range(many_descriptors)]
+        for start in range(0, len(idle), 500):
+            for each in idle[start : start + 500]:
+                each.send(GET)
+            for each in idle[start : start + 500]:
+                assert each.response().status == 200
+        assert descriptors(os.getpid()) - ours == len(idle)
+        assert descriptors(worker) - theirs == len(idle)
+        each_takes = (memory(worker) - before) / len(idle)
+        for _ in range(100):
+            assert peer.request(GET).status == 200
+        assert spent_at_rest(worker) < AT_REST
+        for each in idle:
+            each.sock.close()
+        assert peer.request(GET).status == 200
+        wait_for_descriptors(worker, theirs)
+    assert each_takes <= (1024 if _impl.compiled else 2048)
+
+
+# --- connections that end in every way -----------------------------------------------------------------------
+
+
+def normal(peer: Peer) -> None:
+    assert peer.request(GET).status == 200
+
+
+def refused(peer: Peer) -> None:
+    assert peer.request(b"\0\r\n\r\n").status == 400
+
+
+def half_closed(peer: Peer) -> None:
+    peer.send(GET)
+    peer.sock.shutdown(socket.SHUT_WR)
+    assert peer.response().status == 200
+    assert peer.is_closed()
+
+
+def half_closed_in_a_head(peer: Peer) -> None:
+    peer.send(b"GET / HT")
+    peer.sock.shutdown(socket.SHUT_WR)
+    assert peer.is_closed()
+
+
+def reset_in_a_head(peer: Peer) -> None:
+    peer.send(b"GET / HT")
+    reset_at_close(peer.sock)
+
+
+def reset_in_a_body(peer: Peer) -> None:
+    peer.send(head("/echo", "Content-Length: 9", method="POST") + b"abc")
+    reset_at_close(peer.sock)
+
+
+def reset_in_a_spooled_body(peer: Peer) -> None:
+    peer.send(head("/echo", "Content-Length: 100000", method="POST") + b"x" * 50_000)
+    reset_at_close(peer.sock)
+
+
+def reset_with_answers_on_their_way(peer: Peer) -> None:
+    peer.send(head("/big?x") * 50)
+    reset_at_close(peer.sock)
+
+
+def reset_in_a_file(peer: Peer) -> None:
+    peer.send(head("/file") * 5)
+    reset_at_close(peer.sock)
+
+
+def closed_in_a_stream(peer: Peer) -> None:
+    peer.send(head("/stream?x"))
+
+
+def failed_late(peer: Peer) -> None:
+    peer.send(head("/fails-late?x"))
+    with pytest.raises(AssertionError, match="connection closed"):
+        peer.response()
+
+
+WAYS = (
+    normal,
+    refused,
+    half_closed,
+    half_closed_in_a_head,
+    reset_in_a_head,
+    reset_in_a_body,
+    reset_in_a_spooled_body,
+    reset_with_answers_on_their_way,
+    reset_in_a_file,
+    closed_in_a_stream,
+)
+
+
+def test_nothing_is_left_of_connections_however_they_end(live: Callable[..., LiveServer]) -> None:
+    server = live(
+        APP, "--header-timeout", "0.5", "--body-timeout", "0.5", "--body-buffer-size", "1000", *DEBUG
+    )
+    server.allow_traceback = True
+    (worker,) = wait_for_workers(server, 1)
+    before = settled(server, worker)
+    for number in range(1800):
+        with server.connect() as peer:
+            WAYS[number % len(WAYS)](peer)
+    for _ in range(50):
+        with server.connect() as peer:
+            failed_late(peer)
+    late = [server.connect() for _ in range(150)]
+    for number, peer in enumerate(late):
+        # Nothing at all, half a head, half a body.
+        peer.send((b"", b"GET /", head("/echo", "Content-Length: 9", method="POST"))[number % 3])
+    for number, peer in enumerate(late):
+        with peer:
+            answer = peer.read_to_end()
+            assert answer.startswith(b"HTTP/1.1 408 ") if number % 3 else answer == b"", number
+    with server.connect() as peer:
+        assert peer.request(GET).status == 200
+        wait_for_descriptors(worker, before + 1)
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET", GET], ids=["nothing", "half", "whole"])
+def test_connections_reset_in_the_backlog(live: Callable[..., LiveServer], sent: bytes) -> None:
+    """A worker finds them dead when it accepts them; it is stopped meanwhile, so that it surely does."""
+    server = live(APP, *DEBUG)
+    (worker,) = wait_for_workers(server, 1)
+    before = settled(server, worker)
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        for _ in range(200):
+            with server.connect() as peer:
+                peer.send(sent)
+                reset_at_close(peer.sock)
+        survivor = server.connect()
+        survivor.send(GET)
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    with survivor:
+        assert survivor.response().status == 200
+        wait_for_descriptors(worker, before + 1)
+        assert survivor.request(GET).status == 200
