@@ -42,7 +42,7 @@ def server() -> Iterator[LiveServer]:
 @pytest.fixture(scope="module")
 def descriptors(server: LiveServer) -> int:
     """Return how many the worker has while it only answers this question."""
-    return min(json.loads(server.get("/counts").body)["descriptors"] for _ in range(10))
+    return min(int(json.loads(server.get("/counts").body)["descriptors"]) for _ in range(10))
 
 
 def counts(server: LiveServer, descriptors: int) -> dict[str, int]:
