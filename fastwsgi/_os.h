@@ -112,25 +112,34 @@ static inline int os_poller_open(void) {
     return poller;
 }
 
+/* One filter at a time: an error in a list of changes would leave those behind it undone. */
+static inline int os_knote(int poller, int fd, int filter, int is_wanted, uint32_t tag) {
+    struct kevent change;
+    int result;
+    EV_SET(&change, fd, filter, is_wanted ? EV_ADD : EV_DELETE, 0, 0, (void *)(uintptr_t)tag);
+    result = kevent(poller, &change, 1, NULL, 0, NULL);
+    if (result < 0 && !is_wanted && errno == ENOENT)
+        return 0; /* gone already, which is what was wanted */
+    return result;
+}
+
 static inline int os_poller_change(int poller, int fd, uint32_t tag, int before, int events) {
-    struct kevent changes[2];
-    int count = 0;
     int changed = before ^ events;
-    if (changed & OS_READ) {
-        EV_SET(&changes[count], fd, EVFILT_READ, events & OS_READ ? EV_ADD : EV_DELETE, 0, 0,
-               (void *)(uintptr_t)tag);
-        count++;
-    }
-    if (changed & OS_WRITE) {
-        EV_SET(&changes[count], fd, EVFILT_WRITE, events & OS_WRITE ? EV_ADD : EV_DELETE, 0, 0,
-               (void *)(uintptr_t)tag);
-        count++;
-    }
-    return count ? kevent(poller, changes, count, NULL, 0, NULL) : 0;
+    if (changed & OS_READ && os_knote(poller, fd, EVFILT_READ, events & OS_READ, tag) < 0)
+        return -1;
+    if (changed & OS_WRITE && os_knote(poller, fd, EVFILT_WRITE, events & OS_WRITE, tag) < 0)
+        return -1;
+    return 0;
 }
 
 static inline int os_poller_add(int poller, int fd, uint32_t tag, int events) {
-    return os_poller_change(poller, fd, tag, 0, events);
+    int result = os_poller_change(poller, fd, tag, 0, events);
+    if (result < 0) { /* both or none: nobody will remove the one that was added */
+        int error = errno;
+        os_poller_change(poller, fd, tag, events, 0);
+        errno = error;
+    }
+    return result;
 }
 
 static inline int os_poller_add_listener(int poller, int fd, uint32_t tag) {
@@ -163,36 +172,55 @@ static inline int os_poller_wait(int poller, os_event *batch, int timeout) {
 
 /* Accept a connection, non-blocking and closed on exec. */
 static inline int os_accept(int listener, struct sockaddr *address, socklen_t *size) {
-#ifdef __linux__
+#if defined(SOCK_NONBLOCK) && !defined(FASTWSGI_USE_KQUEUE)
     return accept4(listener, address, size, SOCK_NONBLOCK | SOCK_CLOEXEC);
-#else
+#else /* macOS; the shim's build too, so that this is tested */
     int fd = accept(listener, address, size);
-    if (fd >= 0) {
-        fcntl(fd, F_SETFD, FD_CLOEXEC);
-        fcntl(fd, F_SETFL, fcntl(fd, F_GETFL, 0) | O_NONBLOCK);
-#ifdef SO_NOSIGPIPE
-        {
-            int on = 1;
-            setsockopt(fd, SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof on);
-        }
-#endif
+    if (fd < 0)
+        return -1;
+    if (*size == 0) {
+        /* macOS hands out, without an address, what was reset while it waited. */
+        close(fd);
+        errno = ECONNABORTED;
+        return -1;
     }
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
+    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL, 0) | O_NONBLOCK);
+#ifdef SO_NOSIGPIPE
+    {
+        int on = 1;
+        setsockopt(fd, SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof on);
+    }
+#endif
     return fd;
 #endif
 }
 
 /* Send a piece of a file; return the bytes taken, 0 at the end of the file, -1 with errno. */
 static inline ssize_t os_sendfile(int fd, int file, off_t offset, size_t count) {
+    if (count == 0)
+        return 0; /* macOS and FreeBSD would send all that the file has */
 #if defined(__linux__)
     return sendfile(fd, file, &offset, count);
-#elif defined(__APPLE__)
-    off_t sent = (off_t)count;
-    int result = sendfile(file, fd, offset, &sent, NULL, 0);
-    return result == 0 || sent > 0 ? (ssize_t)sent : -1;
+#elif defined(__APPLE__) || defined(__FreeBSD__) || defined(__DragonFly__)
+    {
+#ifdef __APPLE__
+        off_t sent = (off_t)count;
+        int result = sendfile(file, fd, offset, &sent, NULL, 0);
 #else
-    off_t sent = 0;
-    int result = sendfile(file, fd, offset, count, NULL, &sent, 0);
-    return result == 0 || sent > 0 ? (ssize_t)sent : -1;
+        off_t sent = 0;
+        int result = sendfile(file, fd, offset, count, NULL, &sent, 0);
+#endif
+        /* A full socket or a signal ends it half-way. After any other error macOS may leave in `sent` what
+         * was asked for, as if all had been taken. */
+        if (result < 0 && (sent == 0 || (errno != EAGAIN && errno != EINTR)))
+            return -1;
+        return (ssize_t)sent;
+    }
+#else /* OpenBSD, NetBSD */
+    (void)fd, (void)file, (void)offset;
+    errno = ENOSYS;
+    return -1;
 #endif
 }
 

@@ -131,6 +131,31 @@ def test_term(
     assert "Traceback" not in server.log.text
 
 
+def test_term_with_connections_in_the_backlog(live: Callable[..., LiveServer]) -> None:
+    """They were made before the word came; the workers are stopped meanwhile, so that nobody takes them earlier."""
+    server = live(APP, "-w", "2", *DEBUG)
+    workers = wait_for_workers(server, 2)
+    for pid in workers:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        peers = [server.connect() for _ in range(100)]
+        for peer in peers[::2]:
+            peer.send(b"GET /?early HTTP/1.1\r\nHost: a\r\n\r\n")
+        server.send_signal(signal.SIGTERM)
+        server.wait_for_log("Handling signal: term")
+    finally:
+        for pid in workers:
+            os.kill(pid, signal.SIGCONT)
+    for peer in peers[1::2]:
+        peer.send(b"GET /?early HTTP/1.1\r\nHost: a\r\n\r\n")
+    for peer in peers:
+        with peer:
+            reply = peer.response()
+            assert reply.text == "early"
+            assert peer.read_to_end() == b""  # told so, or after the last call
+    assert server.wait() == 0
+
+
 def test_reload_of_a_module_that_broke(
     live: Callable[..., LiveServer], traffic: Callable[[LiveServer], Traffic], tmp_path: Path
 ) -> None:
