@@ -16,7 +16,7 @@ cdef Py_ssize_t _SENT_TOGETHER, _PIECES_TOGETHER
 @cython.final
 cdef class Loop:
     cdef readonly long long requests
-    cdef object _app, _error_log, _access_log, _heartbeat
+    cdef object _context, _clean_context, _app, _error_log, _access_log, _heartbeat
     cdef CIO _io
     cdef Deadlines _deadlines
     cdef CSerializer _serializer

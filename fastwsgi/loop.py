@@ -15,6 +15,7 @@ its recent times, forgotten within some dozens of requests) is anything held.
 
 from __future__ import annotations
 
+import contextvars
 import errno
 import sys
 import time
@@ -81,6 +82,8 @@ class Loop:
         self._heartbeat = heartbeat
         self._io = IO()
         self._deadlines = Deadlines()
+        self._clean_context = contextvars.copy_context()
+        self._context = self._clean_context.copy()  # that the app runs in
         self._serializer = Serializer(SERVER_SOFTWARE)
         self._channels: set[Channel] = set()
         self._max_channels = cfg.worker_connections or 1 << 30
@@ -323,11 +326,15 @@ class Loop:
         began = self._now
         while request is not None:
             response = Response.__new__(Response)
-            response.begin(channel.endpoint, request, channel.connection.out, channel, self._keeps_alive)
+            response.begin(
+                channel.endpoint, request, channel.connection.out, channel, self._keeps_alive, self._context
+            )
             channel.response = response
             channel.started = self._now
             response.run(self._app)
             if response.state != DONE and not self._drive(channel, response):
+                # It keeps what its app has left in the context; the next request must not see that.
+                self._context = self._clean_context.copy()
                 return
             request = self._next(channel, response, began)
         self._finish(channel)
@@ -396,10 +403,7 @@ class Loop:
         now = self._io.monotonic()
         self._now = now
         taken = now - channel.started
-        if taken > self._pace:
-            self._pace = taken
-        else:
-            self._pace -= self._pace * 0.05
+        self._pace = max(taken, self._pace * 0.95)
         self.requests += 1
         channel.response = None
         if response.failure is not None or response.complaint:

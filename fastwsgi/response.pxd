@@ -30,9 +30,10 @@ cdef class Response:
     cdef int _stamps
     cdef long long _remaining
     cdef bint _chunked
-    cdef object _iterable, _iterator
+    cdef object _iterable, _iterator, _context
 
-    cpdef object begin(self, Endpoint endpoint, Request request, list out, object owner, bint keep_alive)
+    cpdef object begin(self, Endpoint endpoint, Request request, list out, object owner, bint keep_alive,
+                       object context)
     @cython.locals(serializer=CSerializer)
     cpdef object start_response(self, status, headers, exc_info=*)
     cpdef object run(self, app)

@@ -22,6 +22,7 @@ from .wsgi import FileWrapper
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextvars import Context
     from types import TracebackType
 
     from ._serializer_py import Serializer
@@ -56,6 +57,7 @@ class Response:
     __slots__ = (
         "_block",
         "_chunked",
+        "_context",
         "_endpoint",
         "_iterable",
         "_iterator",
@@ -82,9 +84,11 @@ class Response:
         out: list[Any],
         owner: object,
         keep_alive: bool,
+        context: Context,
     ) -> None:
         """Prepare to answer `request` into `out`; `owner` is handed to endpoint.transmit for write().
 
+        The app runs in `context`, all the time: between two pieces of one response others may run.
         Not an `__init__`: calling the class would cost a tuple and its parsing for each request.
         """
         self.request = request
@@ -106,6 +110,7 @@ class Response:
         self._chunked = False
         self._iterable: Any = None
         self._iterator: Any = None
+        self._context = context
 
     # What the app sees.
 
@@ -148,7 +153,7 @@ class Response:
     def run(self, app: Callable[..., Any]) -> None:
         """Call the app; what it gives at once is in `out` afterwards."""
         try:
-            result = app(self.request.environ, self.start_response)
+            result = self._context.run(app, self.request.environ, self.start_response)
             if type(result) is list or type(result) is tuple:
                 self._add_whole(result)
                 return
@@ -163,14 +168,14 @@ class Response:
                 if region is not None:
                     self._add_file(region)
                     return
-            self._iterator = iter(result)
+            self._iterator = self._context.run(iter, result)
         except BaseException as error:
             self.fail(error)
 
     def pull(self) -> bool:
         """Move one piece from the app to `out`; return whether there may be more."""
         try:
-            self._add(next(self._iterator))
+            self._add(self._context.run(next, self._iterator))
         except StopIteration:
             self._exhaust()
             return False
@@ -196,7 +201,7 @@ class Response:
             close = getattr(iterable, "close", None)
             if close is not None:
                 try:
-                    close()
+                    self._context.run(close)
                 except BaseException as error:
                     if self.failure is None:
                         self.failure = error

@@ -10,6 +10,7 @@ import io
 import itertools
 import sys
 import weakref
+from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -67,7 +68,7 @@ class Run:
         request.keep_alive = keep_alive
         self.out: list[Any] = []
         self.response = Response.__new__(Response)
-        self.response.begin(target, request, self.out, self, True)
+        self.response.begin(target, request, self.out, self, True, copy_context())
         self.response.run(app)
         while self.response.state != DONE:
             if self.response.state == PULLING:
@@ -491,7 +492,7 @@ def test_close_comes_once_when_the_client_goes() -> None:
         return result
 
     response = Response.__new__(Response)
-    response.begin(ENDPOINT, Request({}, 1, 0), [], None, True)
+    response.begin(ENDPOINT, Request({}, 1, 0), [], None, True, copy_context())
     response.run(app)
     response.pull()
     assert result.closed == 0
@@ -534,7 +535,7 @@ def test_no_cycle_is_left(way: str) -> None:
         marker = Marker()
         alive = weakref.ref(marker)
         response = Response.__new__(Response)
-        response.begin(ENDPOINT, Request({"marker": marker}, 1, 0), [], None, True)
+        response.begin(ENDPOINT, Request({"marker": marker}, 1, 0), [], None, True, copy_context())
         response.run(app_that(way, "200 OK", [b"x"], None))
         while response.state == PULLING:
             response.pull()
@@ -543,3 +544,32 @@ def test_no_cycle_is_left(way: str) -> None:
         assert alive() is None
     finally:
         gc.enable()
+
+
+def test_each_response_has_its_context() -> None:
+    """Two generators that take turns must not see, or undo, what the other has set."""
+    variable: ContextVar[str] = ContextVar("variable")
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
+        token = variable.set(environ["name"])
+        start_response("200 OK", [])
+        for _ in range(3):
+            yield variable.get().encode()
+        variable.reset(token)
+
+    outs: list[list[bytes]] = [[], []]
+    responses = []
+    for name, out in zip("ab", outs, strict=True):
+        response = Response.__new__(Response)
+        response.begin(ENDPOINT, Request({"name": name}, 1, 0), out, None, True, copy_context())
+        response.run(app)
+        responses.append(response)
+    while any(response.state == PULLING for response in responses):
+        for response in responses:
+            if response.state == PULLING:
+                response.pull()
+    for name, out, response in zip("ab", outs, responses, strict=True):
+        response.finish()
+        assert response.failure is None
+        assert dechunked(b"".join(out).partition(b"\r\n\r\n")[2]) == name.encode() * 3
+    assert variable.get("nothing") == "nothing"
