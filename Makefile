@@ -33,10 +33,10 @@ test-pure: build ## the suite on the pure-Python implementation only
 
 test-kqueue: build ## the engine's tests on the kqueue backend, which runs over a shim on Linux
 	rm -rf build/kqueue && mkdir -p build/kqueue
-	cp -r fastwsgi tests examples pyproject.toml setup.py README.md build/kqueue && rm -f build/kqueue/fastwsgi/*.so
+	cp -r fastwsgi tests examples pyproject.toml setup.py README.md LICENSE build/kqueue && rm -f build/kqueue/fastwsgi/*.so
 	cd build/kqueue && FASTWSGI_KQUEUE_SHIM=1 $(abspath $(BIN))/python setup.py --quiet build_ext --inplace --parallel 4
 	cd build/kqueue && FASTWSGI_TEST_BACKEND=kqueue FASTWSGI_REQUIRE_EXTENSIONS=1 \
-	  $(abspath $(BIN))/python -m pytest tests/unit/test_io.py tests/e2e $(ARGS)
+	  $(abspath $(BIN))/python -m pytest tests/unit/test_io.py tests/kqueue_shim tests/e2e $(ARGS)
 
 fuzz: build ## readers of requests against each other, for long (EXAMPLES=100000)
 	FASTWSGI_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -o faulthandler_timeout=0 \

@@ -1,35 +1,43 @@
 /* kqueue and kevent on epoll, for tests only: see sys/event.h beside it.
  *
- * A kqueue is an epoll descriptor and a table of knotes by descriptor. READ and WRITE are knotes of their own,
- * each with its own udata, and are reported apart; epoll holds the union of what is enabled, and nothing for
- * a descriptor with no enabled knote, since it would report hang-ups that nobody asked for.
+ * A kqueue is an epoll descriptor and a table of knotes by descriptor. READ and WRITE are knotes of their
+ * own, each with its own udata, and are reported apart; epoll holds the union of what is enabled, and nothing
+ * for a descriptor with no enabled knote, since it would report hang-ups that nobody asked for.
  *
- * Both systems forget a descriptor when it is closed. The table here learns of it late: epoll then no longer
- * knows the descriptor, or knows nothing of it when a new one of the same number is added.
+ * kqueue forgets a descriptor when it is closed. The table here learns of it late, by the file that the
+ * number stands for; and epoll goes on watching a file that lives on under another number, so it is made
+ * anew then.
  *
  * Not for several threads at one kqueue.
  */
 #include "sys/event.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 typedef struct {
-    uint16_t flags; /* EV_ADD while it is there, with EV_DISABLE, EV_ONESHOT, EV_DISPATCH */
+    uint16_t flags; /* EV_ADD while it is there, with EV_DISABLE, EV_ONESHOT, EV_DISPATCH, EV_CLEAR */
     void *udata;
 } knote;
 
 typedef struct {
     knote notes[2]; /* READ, WRITE */
     uint32_t held;  /* what epoll holds; 0 = the descriptor is not in it */
+    uint32_t birth; /* tells it from an earlier file of this number, in what epoll reports */
+    dev_t device;
+    ino_t inode;
 } watched;
 
 typedef struct queue {
     int fd;
+    uint32_t births;
     size_t size;
     watched *table;
     struct queue *next;
@@ -82,17 +90,26 @@ static int is_enabled(const knote *note) {
     return (note->flags & (EV_ADD | EV_DISABLE)) == EV_ADD;
 }
 
-/* Let epoll hold what is enabled; return 0, or an errno. */
+/* Let epoll hold what is enabled; return 0, or an errno. EV_CLEAR counts if all that is enabled has it. */
 static int hold(queue *kq, int fd, watched *one) {
     struct epoll_event event;
     int operation = one->held ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
-    uint32_t wanted = (is_enabled(&one->notes[0]) ? EPOLLIN | EPOLLRDHUP : 0) |
-                      (is_enabled(&one->notes[1]) ? EPOLLOUT : 0);
+    uint32_t wanted = 0, edge = EPOLLET;
+    int which;
+    for (which = 0; which < 2; which++) {
+        if (!is_enabled(&one->notes[which]))
+            continue;
+        wanted |= which == 0 ? EPOLLIN | EPOLLRDHUP : EPOLLOUT;
+        if (!(one->notes[which].flags & EV_CLEAR))
+            edge = 0;
+    }
+    if (wanted != 0)
+        wanted |= edge;
     if (wanted == one->held)
         return 0;
     memset(&event, 0, sizeof event);
     event.events = wanted;
-    event.data.fd = fd;
+    event.data.u64 = (uint64_t)one->birth << 32 | (uint32_t)fd;
     if (wanted == 0)
         operation = EPOLL_CTL_DEL;
     if (epoll_ctl(kq->fd, operation, fd, &event) < 0)
@@ -101,14 +118,37 @@ static int hold(queue *kq, int fd, watched *one) {
     return 0;
 }
 
-/* Forget the knotes of a descriptor that was closed, and maybe opened anew, since they were added. */
-static void forget_if_closed(queue *kq, int fd, watched *one) {
-    struct epoll_event event;
-    memset(&event, 0, sizeof event);
-    event.events = one->held;
-    event.data.fd = fd;
-    if (one->held != 0 && epoll_ctl(kq->fd, EPOLL_CTL_MOD, fd, &event) < 0)
+/* Drop the knotes of a file that was closed; return whether the descriptor is open. */
+static int look(queue *kq, int fd, watched *one) {
+    struct stat now;
+    int is_open = fstat(fd, &now) == 0;
+    if (!is_open || now.st_dev != one->device || now.st_ino != one->inode) {
         memset(one, 0, sizeof *one);
+        if (is_open) {
+            one->birth = ++kq->births;
+            one->device = now.st_dev;
+            one->inode = now.st_ino;
+        }
+    }
+    return is_open;
+}
+
+/* Make epoll anew, under the same number, from what is still open. */
+static void renew(queue *kq) {
+    int flags = fcntl(kq->fd, F_GETFD);
+    int fd = epoll_create1(0);
+    size_t each;
+    if (fd < 0 || dup2(fd, kq->fd) < 0)
+        abort();
+    close(fd);
+    fcntl(kq->fd, F_SETFD, flags);
+    for (each = 0; each < kq->size; each++) {
+        watched *one = kq->table + each;
+        if (one->held == 0 || !look(kq, (int)each, one))
+            continue;
+        one->held = 0;
+        hold(kq, (int)each, one);
+    }
 }
 
 /* Apply one change; return 0, or an errno. */
@@ -122,7 +162,8 @@ static int apply(queue *kq, const struct kevent *change) {
     if (fd < 0)
         return EBADF;
     one = watched_of(kq, fd);
-    forget_if_closed(kq, fd, one);
+    if (!look(kq, fd, one))
+        return EBADF;
     note = &one->notes[change->filter == EVFILT_WRITE];
     before = *note;
     if (!(change->flags & EV_ADD) && !(note->flags & EV_ADD))
@@ -132,7 +173,7 @@ static int apply(queue *kq, const struct kevent *change) {
     } else {
         uint16_t kept = note->flags & EV_DISABLE; /* adding again does not enable what was disabled */
         if (change->flags & EV_ADD) {
-            note->flags = EV_ADD | kept | (change->flags & (EV_ONESHOT | EV_DISPATCH));
+            note->flags = EV_ADD | kept | (change->flags & (EV_ONESHOT | EV_DISPATCH | EV_CLEAR));
             note->udata = change->udata;
         }
         if (change->flags & EV_ENABLE)
@@ -146,12 +187,14 @@ static int apply(queue *kq, const struct kevent *change) {
     return error;
 }
 
-/* Turn what epoll says of a descriptor into at most two events; return how many. */
+/* Turn what epoll says of a descriptor into at most two events; return how many, -1 if it was closed. */
 static int report(queue *kq, const struct epoll_event *ready, struct kevent *events, int room) {
-    int fd = ready->data.fd;
+    int fd = (int)(uint32_t)ready->data.u64;
     watched *one = watched_of(kq, fd);
     int is_broken = (ready->events & (EPOLLHUP | EPOLLERR)) != 0;
     int count = 0, which;
+    if (!look(kq, fd, one) || (uint32_t)(ready->data.u64 >> 32) != one->birth)
+        return -1;
     for (which = 0; which < 2 && count < room; which++) {
         knote *note = &one->notes[which];
         int is_eof = is_broken || (which == 0 && (ready->events & EPOLLRDHUP) != 0);
@@ -173,21 +216,32 @@ static int report(queue *kq, const struct epoll_event *ready, struct kevent *eve
     return count;
 }
 
-static int milliseconds(const struct timespec *timeout) {
-    if (timeout == NULL)
-        return -1;
-    if (timeout->tv_sec >= INT_MAX / 1000)
-        return INT_MAX;
-    return (int)(timeout->tv_sec * 1000 + (timeout->tv_nsec + 999999) / 1000000);
+static int64_t milliseconds(const struct timespec *time) {
+    return (int64_t)time->tv_sec * 1000 + (time->tv_nsec + 999999) / 1000000;
+}
+
+static int64_t clock_now(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return milliseconds(&now);
 }
 
 int kevent(int fd, const struct kevent *changes, int nchanges, struct kevent *events, int nevents,
            const struct timespec *timeout) {
     struct epoll_event ready[256];
     queue *kq = queue_of(fd);
+    int64_t left = -1, end = 0;
     int count = 0, found, i, room;
     if (kq == NULL)
         return -1;
+    if (timeout != NULL) {
+        if (timeout->tv_sec < 0 || timeout->tv_nsec < 0 || timeout->tv_nsec >= 1000000000) {
+            errno = EINVAL;
+            return -1;
+        }
+        left = milliseconds(timeout);
+        end = left > 0 ? clock_now() + left : 0;
+    }
     for (i = 0; i < nchanges; i++) {
         int error = apply(kq, &changes[i]);
         if (error == 0 && !(changes[i].flags & EV_RECEIPT))
@@ -205,10 +259,23 @@ int kevent(int fd, const struct kevent *changes, int nchanges, struct kevent *ev
         return count;
     /* Each descriptor may give two events, so no more are fetched than there is room for. */
     room = nevents / 2 > 0 ? nevents / 2 : 1;
-    found = epoll_wait(fd, ready, room < 256 ? room : 256, milliseconds(timeout));
-    if (found < 0)
-        return -1;
-    for (i = 0; i < found; i++)
-        count += report(kq, &ready[i], events + count, nevents - count);
-    return count;
+    for (;;) {
+        int has_closed = 0;
+        found = epoll_wait(fd, ready, room < 256 ? room : 256, left < INT_MAX ? (int)left : INT_MAX);
+        if (found < 0)
+            return -1;
+        for (i = 0; i < found; i++) {
+            int made = report(kq, &ready[i], events + count, nevents - count);
+            if (made < 0)
+                has_closed = 1;
+            else
+                count += made;
+        }
+        if (has_closed)
+            renew(kq);
+        if (count > 0 || !has_closed)
+            return count;
+        if (left > 0) /* what was closed must not end the wait */
+            left = end > clock_now() ? end - clock_now() : 0;
+    }
 }

@@ -80,6 +80,19 @@ def test_backend_is_the_one_meant() -> None:
         assert _impl.IO().backend == wanted
 
 
+def test_servers_run_the_same_backend(io: Any, tmp_path: Path) -> None:
+    """They are started by the path of this tree, from wherever the test wants."""
+    done = subprocess.run(
+        [sys.executable, "-c", "from fastwsgi import _impl; print(_impl.IO().backend)"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.fspath(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == io.backend
+
+
 # --- polling -------------------------------------------------------------------------------------------
 
 
@@ -139,6 +152,55 @@ def test_a_reset_is_reported_whatever_was_asked_for(io: Any, tcp: Pair, events: 
     with pytest.raises(OSError) as failure:
         io.recv(ours.fileno())
     assert failure.value.errno == errno.ECONNRESET
+
+
+def test_nobody_need_hear_of_a_reset_that_nobody_waits_for(io: Any, tcp: Pair) -> None:
+    """Only epoll tells of it; the others do when asked again."""
+    ours, theirs = tcp
+    io.register(ours.fileno(), "ours", READ)
+    io.modify(ours.fileno(), 0)
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    theirs.close()
+    assert ready(io, 0) == ({"ours": HANGUP} if io.backend == "epoll" else {})
+    io.modify(ours.fileno(), READ)
+    assert ready(io)["ours"] & READ
+    with pytest.raises(ConnectionResetError):
+        io.recv(ours.fileno())
+
+
+def test_a_half_closed_peer_can_be_answered(io: Any, tcp: Pair) -> None:
+    ours, theirs = tcp
+    theirs.shutdown(socket.SHUT_WR)
+    io.register(ours.fileno(), "ours", READ)
+    assert ready(io) == {"ours": READ}
+    io.modify(ours.fileno(), WRITE)
+    assert ready(io) == {"ours": WRITE}
+    assert io.send(ours.fileno(), b"answer") == 6
+    assert theirs.recv(100) == b"answer"
+
+
+def test_a_handler_may_close_another_of_its_batch(io: Any) -> None:
+    """What is left of the batch must not reach the new connection that takes the number."""
+    pairs = [socket.socketpair() for _ in range(2)]
+    for number, (ours, theirs) in enumerate(pairs):
+        theirs.send(b"x")
+        io.register(ours.fileno(), number, READ)
+    assert io.wait(5.0) == 2
+    first, second = io.handler(0), io.handler(1)
+    closed = pairs[second][0].fileno()
+    io.unregister(closed)
+    pairs[second][0].close()
+    new, other = socket.socketpair()
+    with new, other:
+        assert new.fileno() == closed
+        io.register(closed, "new", READ)
+        assert (io.handler(0), io.handler(1)) == (first, None)
+        assert ready(io) == {first: READ}
+        other.send(b"y")
+        assert ready(io) == {first: READ, "new": READ}
+    for ours, theirs in pairs:
+        ours.close()
+        theirs.close()
 
 
 def test_nothing_of_an_unregistered_descriptor(io: Any, pair: Pair) -> None:
@@ -238,6 +300,10 @@ def test_misuse_is_an_error(io: Any, pair: Pair) -> None:
         io.register(-1, "none", READ)
     with pytest.raises(IndexError):
         io.events(5)
+    io.close()
+    io.close()
+    with pytest.raises((ValueError, OSError)):
+        io.wait(0)
 
 
 def test_closing_lets_go_of_the_handlers(pair: Pair) -> None:
@@ -312,6 +378,14 @@ def test_accept_of_one_that_has_gone(io: Any) -> None:
             io.close_fd(fd)
 
 
+def test_accept_errors_that_are_not_the_listeners(io: Any) -> None:
+    """EOPNOTSUPP stands for all of NOBODY: no test can bring about a network that is down."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
+        assert errno.EOPNOTSUPP in NOBODY
+        io.register_listener(listener.fileno(), "listener")
+        assert io.accept(listener.fileno()) == -1
+
+
 def test_accept_without_descriptors_is_an_error() -> None:
     script = """
 import errno, resource, socket
@@ -341,6 +415,12 @@ def test_recv(io: Any, pair: Pair) -> None:
     assert io.recv(ours.fileno()) is None
     theirs.send(b"abc")
     assert io.recv(ours.fileno()) == b"abc"
+    theirs.setblocking(False)
+    sent = fill(io, theirs.fileno())
+    while sent:
+        data = io.recv(ours.fileno())
+        assert 0 < len(data) <= 65536
+        sent -= len(data)
     theirs.close()
     assert io.recv(ours.fileno()) == b""
 
@@ -398,6 +478,7 @@ def test_sendfile(io: Any, pair: Pair, tmp_path: Path) -> None:
         assert theirs.recv(100) == b"23456"
         assert io.sendfile(ours.fileno(), file.fileno(), 8, 5) == 2
         assert io.sendfile(ours.fileno(), file.fileno(), 10, 5) == -1  # the file ends before its count
+        assert io.sendfile(ours.fileno(), file.fileno(), 0, 0) == -1  # not "all", as macOS has it
         assert file.tell() == 0
         fill(io, ours.fileno())
         assert io.sendfile(ours.fileno(), file.fileno(), 0, 5) == 0

@@ -1,7 +1,8 @@
-/* kqueue(2) and kevent(2) for tests on Linux: the names and meanings of the manual pages of FreeBSD and macOS,
- * as far as the poller in fastwsgi/_os.h and its tests use them. kqueue.c implements them on epoll.
+/* kqueue(2) and kevent(2) for tests on Linux: the names and meanings of the manual pages of FreeBSD and
+ * macOS, as far as the poller in fastwsgi/_os.h and its tests use them. kqueue.c implements them on epoll.
  *
- * Left out: filters other than READ and WRITE (no timer is used), EV_CLEAR, low-water marks.
+ * Left out: filters other than READ and WRITE (no timer is used), low-water marks, `fflags` at EV_EOF (asking
+ * Linux for the error of a socket clears it), EV_EOF for WRITE after one's own shutdown, the end by fork.
  */
 #ifndef KQUEUE_SHIM_SYS_EVENT_H
 #define KQUEUE_SHIM_SYS_EVENT_H
@@ -19,6 +20,7 @@
 #define EV_ENABLE 0x0004
 #define EV_DISABLE 0x0008
 #define EV_ONESHOT 0x0010
+#define EV_CLEAR 0x0020
 #define EV_RECEIPT 0x0040
 #define EV_DISPATCH 0x0080
 /* What is reported. */
