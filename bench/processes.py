@@ -125,6 +125,10 @@ class RunningServer:
             raise ServerFailedError(f"no process is left{self._printed()}")
         return Usage(user / _TICKS, system / _TICKS, processes, threads)
 
+    def pids(self) -> list[int]:
+        """Return the processes of the session."""
+        return [int(fields[-1]) for fields in self._members()]
+
     def _wait_until_ready(self) -> None:
         process = self._running()
         deadline = time.monotonic() + self._patience

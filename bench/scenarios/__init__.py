@@ -1,0 +1,1 @@
+"""What a benchmark of requests per second does not show: slow clients, fairness, overload, streams."""

@@ -1,0 +1,206 @@
+"""What the scenarios share beside the load: options, the server under test, tables and raw figures."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import resource
+import shlex
+import signal
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.machine import busy_seconds, describe_machine, describe_python
+from bench.plan import ROOT, SERVERS
+from bench.processes import RunningServer, ServerFailedError, free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    Rows = list[dict[str, object]]
+
+__all__ = ["Disturbance", "private_bytes", "run_scenario", "scenario_parser", "start_server", "table"]
+
+_FASTWSGI_WORDS = {
+    "workers": "-w {}",
+    # Idle connections must outlive a scenario: what closes them is no part of it.
+    "connections": "--worker-connections {} --keep-alive 75",
+}
+
+# How an option is spelled by each server; what follows the command of plan.py has the last word.
+_WORDS: dict[str, dict[str, str]] = {
+    "fastwsgi": _FASTWSGI_WORDS,
+    "fastwsgi-pure": _FASTWSGI_WORDS,
+    "granian": {"workers": "--workers {}", "connections": "--backlog 4096 --backpressure {}"},
+    "gthread": _FASTWSGI_WORDS,
+}
+
+_REST = 0.25  # seconds without work, and
+_RESTS = 2  # how many of them, after which a server has started; one alone may be a wait for a busy CPU
+_PATIENCE = 10.0
+
+
+class Disturbance:
+    """How much of the server's CPU went to other processes and other machines since it was made.
+
+    A latency that was measured beside much of it says little about the server.
+    """
+
+    def __init__(self, running: RunningServer, cpu: int) -> None:
+        self._running = running
+        self._cpu = cpu
+        self._began = time.monotonic()
+        self._before = self._worked()
+
+    def share(self) -> float:
+        """Return the share of the CPU that was lost."""
+        return max(0.0, self._worked() - self._before) / (time.monotonic() - self._began)
+
+    def _worked(self) -> float:
+        worked, stolen = busy_seconds([self._cpu])
+        return worked + stolen - self._running.usage().cpu
+
+
+def scenario_parser(module_name: str, doc: str | None) -> argparse.ArgumentParser:
+    """Return a parser with the options that all scenarios have."""
+    name = module_name if module_name != "__main__" else Path(sys.argv[0]).stem
+    parser = argparse.ArgumentParser(
+        prog=f"python -m bench.scenarios.{name.rpartition('.')[2]}",
+        description=doc.splitlines()[0] if doc else "",
+    )
+    parser.add_argument("--server", default="fastwsgi", choices=list(_WORDS), help="(%(default)s)")
+    parser.add_argument("--server-args", help='more options of the server, as in --server-args "--threads 8"')
+    parser.add_argument("--server-cpu", type=int, default=0, help="(%(default)s)")
+    parser.add_argument("--client-cpu", type=int, default=1, help="(%(default)s)")
+    parser.add_argument("--python", default=sys.executable, help="the interpreter of the server (this one)")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="write the raw figures there")
+    return parser
+
+
+def run_scenario(options: argparse.Namespace, scenario: Callable[[argparse.Namespace], Rows]) -> int:
+    """Pin this process, run `scenario`, write the rows that it returns; return the exit code."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # Leave by way of the context managers, which end the servers.
+        signal.signal(number, lambda number, _frame: sys.exit(128 + number))
+    cpus = os.sched_getaffinity(0)
+    if not {options.server_cpu, options.client_cpu} <= cpus or options.server_cpu == options.client_cpu:
+        sys.stderr.write(f"Error: server and client need a CPU each, of {sorted(cpus)}\n")
+        return 2
+    os.sched_setaffinity(0, {options.client_cpu})
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # The server inherits it.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    started = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    try:
+        rows = scenario(options)
+    except ServerFailedError as exc:
+        sys.stderr.write(f"Error: {options.server}: {exc}\n")
+        return 1
+    if options.json:
+        packages = [one.package for one in SERVERS if one.name == options.server and one.package]
+        report = {
+            "started": started,
+            "machine": describe_machine(ROOT),
+            "python": describe_python(options.python, ["fastwsgi", *packages]),
+            "options": {name: value for name, value in vars(options).items() if name != "json"},
+            "rows": [_finite(row) for row in rows],
+        }
+        options.json.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return 0
+
+
+@contextmanager
+def start_server(
+    options: argparse.Namespace, app: str, *, workers: int = 1, connections: int = 0, arguments: str = ""
+) -> Iterator[RunningServer]:
+    """Run the server that the options name inside; it listens at once and all its workers are up.
+
+    Args:
+        options: those of scenario_parser().
+        app: the attribute of bench.scenarios.apps to serve.
+        workers: how many processes serve.
+        connections: how many one of them must take; 0: as many as it takes by default.
+        arguments: more options of the server, unless --server-args says otherwise.
+    """
+    words = _WORDS[options.server]
+    extra = words["workers"].format(workers)
+    if connections:
+        extra += " " + words["connections"].format(connections)
+    extra += " " + (arguments if options.server_args is None else options.server_args)
+    server = next(one for one in SERVERS if one.name == options.server)
+    port = free_port()
+    fills = {"python": options.python, "port": str(port), "app": f"bench.scenarios.apps:{app}"}
+    environment = {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **server.environment}
+    with (
+        tempfile.NamedTemporaryFile(prefix="bench-", suffix=".log") as log,
+        RunningServer(
+            [*(word.format(**fills) for word in server.command), *shlex.split(extra)],
+            port=port,
+            cpu=options.server_cpu,
+            environment=environment,
+            directory=ROOT,
+            log=log,
+        ) as running,
+    ):
+        _wait_until_at_rest(running, workers)
+        yield running
+
+
+def private_bytes(running: RunningServer) -> int:
+    """Return the memory that the server's processes do not share, in bytes: the kernel's is not in it."""
+    total = 0
+    for pid in running.pids():
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
+        total += sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Private_"))
+    return total * 1024
+
+
+def table(rows: Rows, columns: Mapping[str, str]) -> str:
+    """Return a Markdown table of what `columns` names: key of the rows to heading."""
+    lines = [list(columns.values()), ["---"] + ["--:"] * (len(columns) - 1)]
+    lines += [[_cell(row.get(key, "")) for key in columns] for row in rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        if math.isnan(value):
+            return "-"
+        return f"{value:,.0f}" if value >= 1000 else f"{value:.2f}"
+    if isinstance(value, (list, tuple)):
+        return " ".join(str(one) for one in value)
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _finite(row: Mapping[str, object]) -> dict[str, object]:
+    """Return the row with None for what JSON has no number for."""
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in row.items()
+    }
+
+
+def _wait_until_at_rest(running: RunningServer, workers: int) -> None:
+    """Wait until the master and its workers are there and have nothing more to do.
+
+    A port that accepts says little: the first worker that comes up would get all connections.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    used = -1.0
+    at_rest = 0
+    while time.monotonic() < deadline:
+        usage = running.usage()
+        is_at_rest = usage.processes > workers and usage.cpu == used
+        at_rest = at_rest + 1 if is_at_rest else 0
+        if at_rest == _RESTS:
+            return
+        used = usage.cpu
+        time.sleep(_REST)
+    raise ServerFailedError(f"has not come to rest with {workers} workers after {_PATIENCE:.0f} s")
