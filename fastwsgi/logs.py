@@ -168,7 +168,8 @@ def _compile(fmt: str, append: Callable[[bytes], None], clock: Callable[[], floa
         fast.append(quoted + (f"{{{expression}}}" if expression else ""))
         slow.append(quoted + (f"{{clean({expression})}}" if expression else ""))
     special = sorted(set(_ESCAPED.findall(literals)))
-    unsafe = bytes(0 if _ESCAPED.match(chr(c)) and chr(c) not in special else c for c in range(256))
+    # Each byte that a line must not hold becomes another: NUL as well.
+    unsafe = bytes(c ^ 1 if _ESCAPED.match(chr(c)) and chr(c) not in special else c for c in range(256))
     counts = "".join(f" and line.count({c.encode()}) == {literals.count(c)}" for c in special)
     parts = {"fast": "".join(fast), "slow": "".join(slow), "counts": counts}
     source = re.sub(r"\{(\w+)\}", lambda match: parts[match[1]], _TEMPLATE)

@@ -220,6 +220,11 @@ def test_only_the_format_brings_special_characters_in(fmt: str, expected: str) -
     assert line(fmt, {**ENVIRON, "HTTP_X": 'a\t"b'}) == expected
 
 
+@pytest.mark.parametrize("code", [*range(32), 34, 92, *range(127, 161)])
+def test_each_control_character_is_escaped(code: int) -> None:
+    assert line("%({user-agent}i)s", {**ENVIRON, "HTTP_USER_AGENT": chr(code)}) == f"\\x{code:02x}"
+
+
 def test_response_headers_and_objects_are_escaped() -> None:
     assert line('"%({x-id}o)s"', headers=[("X-Id", 'a"\n')]) == '"a\\x22\\x0a"'
     assert line('"%({thing}e)s"', {**ENVIRON, "thing": {"k": 'a"'}}) == "\"{'k': 'a\\x22'}\""
