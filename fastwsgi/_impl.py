@@ -39,8 +39,11 @@ ONE_SOURCE: Final = (
     "endpoint",
     "response",
     "connection",
+    "runner",
     "channel",
+    "crew",
     "loop",
+    "engine",
 )
 """Written once, as Python; compiled with the types of the `.pxd` beside it."""
 

@@ -27,7 +27,9 @@ cdef class IO:
     cdef os_event batch[OS_BATCH]
     cdef int batch_count
     cdef char *received
+    cdef Py_buffer shown  # 8 bytes of shared memory; .buf is NULL if nobody looks
 
+    cpdef int fileno(self)
     cpdef object register(self, int fd, object handler, int events)
     cpdef object register_listener(self, int fd, object handler)
     cpdef object modify(self, int fd, int events)
@@ -42,6 +44,8 @@ cdef class IO:
     cpdef Py_ssize_t sendfile(self, int fd, int file_fd, long long offset, Py_ssize_t count) except -2
     cpdef object shutdown_write(self, int fd)
     cpdef object close_fd(self, int fd)
+    cpdef object show_in(self, object cell)
+    cpdef object show(self, double time)
     cpdef double monotonic(self)
     cpdef object close(self)
 

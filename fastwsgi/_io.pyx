@@ -7,6 +7,7 @@ not shared between threads that run side by side (hence not declared freethreadi
 """
 
 cimport cython
+from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_SetFromErrno
 from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
@@ -116,10 +117,14 @@ cdef class IO:
             Py_XDECREF(<PyObject *>self.slots[fd].handler)
         PyMem_Free(self.slots)
         PyMem_Free(self.received)
+        PyBuffer_Release(&self.shown)
 
     @property
     def backend(self):
         return OS_POLLER_NAME.decode()
+
+    cpdef int fileno(self):
+        return self.poller
 
     cdef Slot *slot(self, int fd) except NULL:
         # Invariant: the pointer is valid until the next call that may grow the table.
@@ -323,6 +328,17 @@ cdef class IO:
         # Not retried after EINTR: the descriptor is gone by then (close(2)).
         if os_close(fd) < 0 and errno != EINTR:
             PyErr_SetFromErrno(OSError)
+
+    cpdef object show_in(self, object cell):
+        PyObject_GetBuffer(cell, &self.shown, PyBUF_WRITABLE | PyBUF_FORMAT | PyBUF_ND)
+        if self.shown.len != sizeof(double):
+            PyBuffer_Release(&self.shown)
+            raise ValueError("a cell is one double")
+
+    cpdef object show(self, double time):
+        # Invariant: buf is NULL or those 8 bytes; the buffer is held until this object goes.
+        if self.shown.buf != NULL:
+            (<double *>self.shown.buf)[0] = time
 
     cpdef double monotonic(self):
         cdef timespec now

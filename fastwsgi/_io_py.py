@@ -34,6 +34,11 @@ _NOBODY_NAMES: Final = """
     ETIMEDOUT EPERM
 """
 
+# Those of the system, which gevent may replace later.
+_Selector: Final = selectors.DefaultSelector
+_Socket: Final = socket.socket
+_close: Final = os.close
+
 # accept(2) says of these "treat them like EAGAIN by retrying": the connection failed, not the listener.
 NOBODY: Final = frozenset(getattr(errno, name) for name in _NOBODY_NAMES.split() if hasattr(errno, name))
 
@@ -46,15 +51,20 @@ class IO:
 
     def __init__(self) -> None:
         """Open the poller."""
-        self._selector = selectors.DefaultSelector()
+        self._selector = _Selector()
         self.backend = type(self._selector).__name__
         self.peer_addr = ""
         self.peer_port = ""
         self._handlers: dict[int, object] = {}
         self._listeners: dict[int, socket.socket] = {}  # lent descriptors: detached, never closed
         self._batch: list[tuple[int, object, int]] = []
+        self._shown: memoryview[float] | None = None
 
     # Polling.
+
+    def fileno(self) -> int:
+        """Return the poller's own descriptor, which is readable while events are there to be reported."""
+        return int(self._selector.fileno())
 
     def register(self, fd: int, handler: object, events: int) -> None:
         """Report `events`, READ or WRITE or both, of `fd` from now on, with `handler`."""
@@ -63,7 +73,7 @@ class IO:
 
     def register_listener(self, fd: int, handler: object) -> None:
         """Report connections waiting at `fd`; of several processes that share it, wake few."""
-        self._listeners[fd] = socket.socket(fileno=fd)
+        self._listeners[fd] = _Socket(fileno=fd)
         self.register(fd, handler, READ)
 
     def modify(self, fd: int, events: int) -> None:
@@ -151,7 +161,7 @@ class IO:
 
     def shutdown_write(self, fd: int) -> None:
         """Tell the peer that nothing more comes."""
-        borrowed = socket.socket(fileno=fd)
+        borrowed = _Socket(fileno=fd)
         try:
             borrowed.shutdown(socket.SHUT_WR)
         except OSError:  # it has gone already
@@ -161,7 +171,18 @@ class IO:
 
     def close_fd(self, fd: int) -> None:
         """Close a connection's descriptor."""
-        os.close(fd)
+        _close(fd)
+
+    # Time.
+
+    def show_in(self, cell: memoryview[float]) -> None:
+        """Show in `cell`, shared memory, what show() is told."""
+        self._shown = cell
+
+    def show(self, time: float) -> None:
+        """Let other processes know a time, if they look."""
+        if self._shown is not None:
+            self._shown[0] = time
 
     def monotonic(self) -> float:
         """Return the monotonic clock, in seconds."""

@@ -185,8 +185,6 @@ cdef class Serializer:
             value_size = PyUnicode_GET_LENGTH(value)
             if name_size == 0:
                 raise ValueError(f"header with an empty name: {item!r}")
-            out = self.room(used, name_size + value_size + 4)
-            # Invariant: a str of 1-byte kind has name_size (value_size) readable bytes; out has room.
             source = <const uint8_t *>PyUnicode_DATA(name)
             known = PyDict_GetItemWithError(self.names, name)
             if known != NULL:
@@ -198,6 +196,9 @@ cdef class Serializer:
                 meaning = meaning_of(source, name_size)
                 if len(self.names) < MAX_CACHED_NAMES:
                     self.names[name] = meaning
+            # Invariant: a str of 1-byte kind has name_size (value_size) readable bytes; out has room. Nothing
+            # from here on runs Python code, which could come back here and move the buffer.
+            out = self.room(used, name_size + value_size + 4)
             memcpy(out, source, name_size)
             out[name_size] = b":"
             out[name_size + 1] = b" "

@@ -1,7 +1,8 @@
-"""A listener in the loop: its descriptor, and what all its connections share."""
+"""Listeners in the loop: their descriptors, what all connections of one share, and when none is accepted."""
 
 from __future__ import annotations
 
+import errno
 import functools
 from typing import TYPE_CHECKING
 
@@ -12,13 +13,18 @@ from .request import Limits
 from .wsgi import base_environ
 
 if TYPE_CHECKING:
+    import logging
     from collections.abc import Sequence
 
+    from ._io_py import IO
     from ._serializer_py import Serializer
     from .settings import Config
     from .sockets import Listener
 
-__all__ = ["Acceptor", "make_acceptors"]
+__all__ = ["Acceptor", "Reception", "make_acceptors"]
+
+_PAUSE = 0.25  # seconds without accepting after descriptors ran out
+_OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Acceptor:
@@ -32,12 +38,54 @@ class Acceptor:
         self.endpoint = endpoint
 
 
+class Reception:
+    """All acceptors of a loop, open or closed together."""
+
+    __slots__ = ("_again_at", "_error_log", "_io", "acceptors", "is_open")
+
+    def __init__(self, acceptors: list[Acceptor], io: IO, error_log: logging.Logger) -> None:
+        """Start closed."""
+        self.acceptors = acceptors
+        self.is_open = False
+        self._io = io
+        self._error_log = error_log
+        self._again_at = 0.0
+
+    def open(self, now: float) -> None:
+        """Have waiting connections reported from now on, unless that has to pause."""
+        if not self.is_open and now >= self._again_at:
+            self.is_open = True
+            for acceptor in self.acceptors:
+                self._io.register_listener(acceptor.fd, acceptor)
+
+    def close(self) -> None:
+        """Let connections wait in the backlog."""
+        if self.is_open:
+            self.is_open = False
+            for acceptor in self.acceptors:
+                self._io.unregister(acceptor.fd)
+
+    def accept(self, acceptor: Acceptor, now: float) -> int:
+        """Return the descriptor of a new connection, -1 if none is to be had."""
+        try:
+            return self._io.accept(acceptor.fd)
+        except OSError as error:
+            if error.errno not in _OUT_OF_DESCRIPTORS:
+                raise
+            # The connection stays in the backlog and would be reported without end.
+            self._error_log.warning("cannot accept connections for now: %s", error.strerror)
+            self.close()
+            self._again_at = now + _PAUSE
+            return -1
+
+
 def make_acceptors(
     listeners: Sequence[Listener],
     cfg: Config,
     serializer: Serializer,
     *,
     errors: object,
+    multithread: bool,
     multiprocess: bool,
 ) -> list[Acceptor]:
     """Return an acceptor for each listener; `errors` is wsgi.errors."""
@@ -56,7 +104,7 @@ def make_acceptors(
             server_port=listener.server_port,
             url_scheme="http",
             errors=errors,
-            multithread=False,
+            multithread=multithread,
             multiprocess=multiprocess,
         )
         endpoint = Endpoint(

@@ -4,7 +4,9 @@ from ._io cimport IO as CIO
 from .connection cimport Connection
 from .deadlines cimport Timed
 from .endpoint cimport Endpoint
+from .request cimport Request
 from .response cimport Response
+from .runner cimport Runner
 
 cdef int DRAINED, FULL, GONE, READ
 cdef Py_ssize_t _SENT_AHEAD
@@ -17,15 +19,18 @@ cdef class Channel(Timed):
     cdef readonly Endpoint endpoint
     cdef readonly Connection connection
     cdef readonly int interest
+    cdef public Request request
     cdef public Response response
-    cdef public double started
+    cdef public double arrived, started, resumed
     cdef readonly bint lingers
-    cdef public bint broken
+    cdef public bint broken, running, waits
+    cdef public Runner runner
     cdef CIO _io
     cdef Py_ssize_t _offset, _discards
     cdef bint _registered
 
     cpdef object wait_for(self, int events)
+    cpdef bint is_idle(self)
     cpdef bint is_registered(self)
     @cython.locals(out=list, parts=list, sent=Py_ssize_t)
     cpdef int send(self) except -1
@@ -33,6 +38,7 @@ cdef class Channel(Timed):
     cpdef bint send_through(self, heartbeat) except -1
     cpdef object linger(self)
     cpdef bint discard(self) except -1
+    cpdef object forget(self)
     cpdef object close(self)
     @cython.locals(now=double, timeout=double, give_up=double)
     cdef bint _wait_writable(self, heartbeat) except -1

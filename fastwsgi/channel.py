@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ._io_py import IO
     from .connection import Connection
     from .endpoint import Endpoint
+    from .request import Request
     from .response import Response
 
 __all__ = ["Channel"]
@@ -38,14 +39,20 @@ class Channel(Timed):
         "_io",
         "_offset",
         "_registered",
+        "arrived",
         "broken",
         "connection",
         "endpoint",
         "fd",
         "interest",
         "lingers",
+        "request",
         "response",
+        "resumed",
+        "runner",
+        "running",
         "started",
+        "waits",
     )
 
     def __init__(self, io: IO, fd: int, endpoint: Endpoint, connection: Connection) -> None:
@@ -56,10 +63,16 @@ class Channel(Timed):
         self.endpoint = endpoint
         self.connection = connection
         self.interest = 0  # READ, WRITE
+        self.request: Request | None = None  # waits for the app
         self.response: Response | None = None  # in the making
-        self.started = 0.0  # when its request was whole, monotonic
+        self.arrived = 0.0  # when its request was read, if it had to wait; times are monotonic
+        self.started = 0.0  # when the app was called for it
+        self.resumed = 0.0  # when the app was called for more of it
         self.lingers = False  # refused: what the client still sends is thrown away
         self.broken = False  # the client went while the app was running
+        self.running = False  # the app runs, on a thread of its own; nobody else may answer or close
+        self.waits = False  # for the app
+        self.runner: Any = None  # the Runner of the thread that handles it
         self._io = io
         self._registered = False
         self._discards = 0  # bytes that may still be thrown away
@@ -73,6 +86,10 @@ class Channel(Timed):
         elif self.interest != events:
             self._io.modify(self.fd, events)
         self.interest = events
+
+    def is_idle(self) -> bool:
+        """Return whether it is kept only for requests that may come."""
+        return not self.lingers and self.connection.is_idle()
 
     def is_registered(self) -> bool:
         """Return whether any events were asked for yet."""
@@ -136,10 +153,16 @@ class Channel(Timed):
         self._discards -= len(data)
         return len(data) > 0 and self._discards > 0
 
-    def close(self) -> None:
-        """Close the descriptor."""
+    def forget(self) -> None:
+        """Ask for no events any more, not even hang-ups."""
         if self._registered:
             self._io.unregister(self.fd)
+            self._registered = False
+            self.interest = 0
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        self.forget()
         self._io.close_fd(self.fd)
         self.fd = -1
 

@@ -25,6 +25,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple, NoReturn
 
+from . import green
 from .errors import ConfigError
 from .settings import AUTO, NOT_YET, SETTINGS, SWITCH, Config, Setting
 
@@ -298,6 +299,10 @@ class _Merge:
             if not Path(path).is_dir():
                 msg = f"{name} = {path!r} ({self.origins[name]}): there is no such directory"
                 raise ConfigError(msg)
+        if values["worker_class"] == "gevent" and not green.is_installed():
+            origin = self.origins["worker_class"]
+            msg = f"worker_class = 'gevent' ({origin}): gevent is not installed; pip install gevent"
+            raise ConfigError(msg)
         app = values["wsgi_app"]
         if values["proc_name"] is None and app is not None:
             name = app if isinstance(app, str) else getattr(app, "__qualname__", type(app).__name__)

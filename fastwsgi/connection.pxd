@@ -29,6 +29,7 @@ cdef class Connection:
 
     cpdef bint is_closing(self)
     cpdef bint is_busy(self)
+    cpdef bint is_idle(self)
     cpdef bint wants_more(self) except -1
     cpdef bint ahead(self)
     cpdef Request receive(self, bytes data, double now)

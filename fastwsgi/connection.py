@@ -95,6 +95,10 @@ class Connection:
         """Return whether a request is being answered."""
         return self.state == BUSY
 
+    def is_idle(self) -> bool:
+        """Return whether it waits for a next request of which nothing has come yet, with nothing to send."""
+        return self.state == IDLE and self.served > 0 and not self.out
+
     def wants_more(self) -> bool:
         """Return whether the client should be read from now."""
         if self.state == BUSY:

@@ -1,7 +1,8 @@
-"""The event loop of one worker: it owns the descriptors, and calls the app inline.
+"""The event loop of one worker: it owns the descriptors and the time, waits, accepts, sends and closes.
 
-One way through: wait, read, `Connection.receive`, `Response.run`, send. What can be done at once is done
-at once; only what the socket does not take waits for the poller. It must not know HTTP.
+What is done with bytes that have come, and what there is to send, is the engine's part (engine.py). The loop
+must not know HTTP. What can be done at once is done at once; only what the socket does not take waits for
+the poller.
 
 Interest in a descriptor is changed lazily: a connection is registered for READ once, and a request that
 is answered in one go costs no further call. WRITE is added when a send did not take all, READ is dropped
@@ -9,26 +10,30 @@ when a client sends too far ahead.
 
 Answers of a batch. Waking a client costs more than answering it, so when several requests are ready the
 answers are held back until `_HELD` of them, or the batch, are done, or `_HELD_FOR` has passed. A held
-answer must not wait for a slow one: only while the app has been quick of late (`_pace`, the longest of
-its recent times, forgotten within some dozens of requests) is anything held.
+answer must not wait for a slow one: only while the app is quick is anything held.
+
+Threads, if there are several, take turns at all this: see crew.py. What is known of the batch is kept in the
+loop, so that whoever leads next goes on with it. There is one thread more than may be in the app: even when
+all of those are, somebody leads, reads, sends and keeps the time.
 """
 
 from __future__ import annotations
 
 import contextvars
-import errno
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from . import http11
+from . import green, http11
 from ._impl import IO, Serializer
-from .acceptor import Acceptor, make_acceptors
+from .acceptor import Acceptor, Reception, make_acceptors
 from .channel import Channel
 from .connection import Connection
+from .crew import Crew
 from .deadlines import Deadlines, Timed
-from .response import Response
-from .states import DONE, DRAINED, EXHAUSTED, GONE, HANGUP, NEVER, PULLING, READ, WRITE
+from .runner import Runner
+from .states import DRAINED, GONE, NEVER, READ, WRITE
 from .wsgi import SERVER_SOFTWARE
 
 if TYPE_CHECKING:
@@ -37,30 +42,26 @@ if TYPE_CHECKING:
 
     from .config import Config
     from .logs import AccessLog
-    from .request import Request
+    from .scoreboard import Company
     from .sockets import Listener
 
 __all__ = ["Loop"]
 
 _BEAT = 0.5  # seconds between heartbeats
 _ACCEPT_BATCH = 16
-_ACCEPT_PAUSE = 0.25  # seconds without accepting after descriptors ran out
 _HELD = 8
 _HELD_FOR = 0.001
-_SLICE = 0.01  # seconds for which one generator, or one pipeline, may keep the others waiting
+_YIELDS_FOR = 0.01  # seconds after which a worker looks again whether others take connections
 _LINGER = 2.0  # seconds for which a refused client may go on sending before it is cut
-_SENT_TOGETHER = 65536  # bytes, and
-_PIECES_TOGETHER = 64  # pieces of pipelined answers that may gather
 _LAST_CALL = 1.0  # seconds for a next request on an idle connection of a worker that stops
-_OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_FREED_AT_ONCE = 0.05  # share of the connections that is closed to make room for new ones
 
 
 class Loop:
-    """The loop; made in the worker, after the fork."""
+    """The loop; made in the worker, after the fork. The engine derives from it."""
 
     def __init__(
         self,
-        app: Callable[..., Any],
         listeners: Sequence[Listener],
         cfg: Config,
         *,
@@ -68,23 +69,20 @@ class Loop:
         access_log: AccessLog | None,
         heartbeat: Callable[[float], None],
         multiprocess: bool,
+        company: Company | None = None,
         errors: Any = None,
     ) -> None:
-        """Prepare to serve `app` on `listeners`.
+        """Prepare to serve on `listeners`.
 
         `heartbeat` is called about twice a second with the monotonic time; `multiprocess` tells the app
-        whether others serve beside this one; `errors` is `wsgi.errors`, standard error by default.
+        whether others serve beside this one; `company` are those others, to share connections with them;
+        `errors` is `wsgi.errors`, standard error by default.
         """
-        self.requests = 0
-        self._app = app
         self._error_log = error_log
         self._access_log = access_log
         self._heartbeat = heartbeat
         self._io = IO()
         self._deadlines = Deadlines()
-        self._clean_context = contextvars.copy_context()
-        self._context = self._clean_context.copy()  # that the app runs in
-        self._serializer = Serializer(SERVER_SOFTWARE)
         self._channels: set[Channel] = set()
         self._max_channels = cfg.worker_connections or 1 << 30
         self._backlog = cfg.backlog
@@ -93,22 +91,82 @@ class Loop:
         self._runnable: list[Channel] = []
         self._due: list[Timed] = []
         self._current: Channel | None = None  # what is being handled; see _contain()
-        self._ready = 0
+        self._ready = 0  # events in the batch, and
+        self._index = 0  # how many of them were handled
         self._now = self._io.monotonic()
+        self._polled = self._now
         self._next_beat = 0.0
         self._next_second = 0.0
-        self._pace = 0.0
+        self._pace = 0.0  # seconds: the longest of the app's recent times, fading
         self._keeps_alive = cfg.keepalive > 0
         self._stopped = False
         self._stopping = False
         self._stop_at = NEVER
-        self._accepting = False
-        self._accept_again_at = 0.0
-        self._acceptors = make_acceptors(
-            listeners, cfg, self._serializer, errors=errors or sys.stderr, multiprocess=multiprocess
+        self._company = company
+        self._yields = False  # connections to other workers, which have fewer
+        if company is not None:
+            self._io.show_in(company.turn)
+        # Threads.
+        is_green = cfg.worker_class == "gevent"
+        self._threads = self._max_channels if is_green else cfg.threads
+        self._switch_interval = NEVER if is_green else sys.getswitchinterval()
+        self._let_run = green.make_wait(self._io.fileno()) if is_green else None
+        self._context = contextvars.copy_context()
+        self._date = ""
+        self._runners: list[Runner] = []
+        self._runner = self._add_runner()  # of the thread that leads
+        self._crew: Crew | None = None  # if there may be more than one
+        self._error: BaseException | None = None  # that ended a thread
+        self._reception = Reception(
+            make_acceptors(
+                listeners,
+                cfg,
+                self._runner.serializer,
+                errors=errors or sys.stderr,
+                multithread=self._threads > 1,
+                multiprocess=multiprocess,
+            ),
+            self._io,
+            error_log,
         )
-        for acceptor in self._acceptors:
-            acceptor.endpoint.transmit = self._transmit
+
+    # What the engine does.
+
+    def _on_channel(self, channel: Channel, events: int) -> None:
+        """Handle events of a connection."""
+        raise NotImplementedError
+
+    def _on_deadline(self, channel: Channel) -> None:
+        """Handle that the deadline of a connection has passed; it may have been handled otherwise since."""
+        raise NotImplementedError
+
+    def _read(self, channel: Channel) -> None:
+        """Read from a connection, and do what it asks for."""
+        raise NotImplementedError
+
+    def _resume(self, channel: Channel) -> None:
+        """Go on with a channel whose socket takes bytes again, or whose turn has come again."""
+        raise NotImplementedError
+
+    def _abandon(self, channel: Channel) -> None:
+        """End the response of a connection that is to be closed."""
+        raise NotImplementedError
+
+    def _serve_waiting(self, me: Runner) -> None:
+        """Have the app called for requests that wait for it."""
+        raise NotImplementedError
+
+    def _has_room(self) -> bool:
+        """Return whether one more thread may be in the app."""
+        raise NotImplementedError
+
+    def _has_work(self) -> bool:
+        """Return whether requests wait for the app, and a thread may call it."""
+        raise NotImplementedError
+
+    def _last_progress(self) -> float:
+        """Return when the worker last gave a sign of life, monotonic."""
+        raise NotImplementedError
 
     # What the worker calls.
 
@@ -130,11 +188,17 @@ class Loop:
         self._stopping = True
         self._keeps_alive = False
         self._stop_at = self._now + timeout
-        for acceptor in self._acceptors:
-            for _ in range(self._backlog // _ACCEPT_BATCH + 1):
-                if not self._accept(acceptor):
+        if self._yields:
+            self._yields = False
+            self._reception.open(self._now)
+        for acceptor in self._reception.acceptors:
+            # Taken only; what they ask is read when its turn comes.
+            for _ in range(self._backlog):
+                channel = self._take(acceptor)
+                if channel is None:
                     break
-        self._stop_accepting()
+                self._settle(channel)
+        self._reception.close()
         last_call = self._now + _LAST_CALL
         for channel in self._channels:
             if channel.response is None and last_call < channel.deadline:
@@ -142,22 +206,88 @@ class Loop:
 
     def run(self) -> None:
         """Serve until stopped."""
-        self._start_accepting()
+        if self._threads > 1:
+            self._crew = Crew(
+                self._threads + 1,
+                start=self._start_thread,
+                switch_interval=self._switch_interval,
+                clock=time.monotonic,
+                sleep=time.sleep,
+                make_lock=threading.Lock,
+            )
+        self._reception.open(self._now)
         try:
-            while not self._stopped:
-                try:
-                    self._turn()
-                except Exception:
-                    if not self._contain():
-                        raise
-                if self._stopping and (not self._channels or self._now >= self._stop_at):
-                    break
+            self._work(self._runner)
+            if self._error is not None:
+                raise self._error
         finally:
-            self._stop_accepting()
+            self._reception.close()
             for channel in list(self._channels):
-                self._drop(channel)
+                if not channel.running:
+                    channel.runner = self._runners[0]
+                    self._drop(channel)
             if self._access_log is not None:
                 self._access_log.flush()
+            if self._crew is not None:
+                self._crew.dismiss()
+                self._crew.leave()
+
+    # Threads.
+
+    def _add_runner(self) -> Runner:
+        serializer = Serializer(SERVER_SOFTWARE)
+        if self._date:
+            serializer.stamp(self._date)
+        runner = Runner(len(self._runners), serializer, self._context)
+        self._runners.append(runner)
+        return runner
+
+    def _start_thread(self, number: int) -> bool:
+        thread = threading.Thread(target=self._join, args=(number,), name=f"fastwsgi-{number}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            self._error_log.warning("cannot have more than %d threads: %s", number, error)
+            return False
+        return True
+
+    def _join(self, number: int) -> None:
+        """Be thread `number`, until the crew is dismissed."""
+        crew: Any = self._crew
+        is_needed = crew.join(number)
+        try:
+            if is_needed:
+                self._runner = self._add_runner() if number == len(self._runners) else self._runners[number]
+                self._work(self._runner)
+        except BaseException as error:
+            self._error = error
+            self._stopped = True
+        finally:
+            crew.dismiss()
+            crew.leave()
+
+    def _work(self, me: Runner) -> None:
+        """Take part until the loop ends."""
+        while not self._has_ended():
+            try:
+                if self._has_lost(me):
+                    self._serve_waiting(me)
+                else:
+                    self._turn(me)
+            except Exception:
+                if not self._contain():
+                    raise
+            if self._crew is not None and self._has_lost(me) and not self._has_work():
+                if not self._crew.rest(me.number):
+                    return
+                self._runner = me
+
+    def _has_ended(self) -> bool:
+        return self._stopped or (self._stopping and (not self._channels or self._now >= self._stop_at))
+
+    def _has_lost(self, me: Runner) -> bool:
+        """Return whether another thread leads, or may."""
+        return self._crew is not None and self._crew.leader != me.number
 
     def _contain(self) -> bool:
         """Give up the connection at which the server itself failed; return whether it was at one.
@@ -169,6 +299,10 @@ class Loop:
         if channel is None:
             return False
         self._error_log.exception("Error in the server itself; a connection is given up")
+        if channel.running:
+            channel.broken = True
+            channel.forget()
+            return True
         response = channel.response
         channel.response = None
         if response is not None:
@@ -176,276 +310,159 @@ class Loop:
         self._drop(channel)
         return True
 
-    def _turn(self) -> None:
-        """Wait once, and handle all that is ready."""
+    # A batch of events.
+
+    def _turn(self, me: Runner) -> None:
+        """Wait once, if all that was ready is done, and handle what is; return early if another leads."""
         io = self._io
-        self._current = None
-        timeout = 0.0 if self._runnable else self._deadlines.wait(self._now, _BEAT)
-        count = io.wait(timeout)
-        self._now = io.monotonic()
-        if self._now >= self._next_beat:
-            self._beat()
-        self._ready = count
-        for index in range(count):
+        if self._index >= self._ready:
+            self._wait()
+        while self._index < self._ready:
+            index = self._index
+            self._index = index + 1
             handler: Any = io.handler(index)
             if type(handler) is Channel:
                 self._current = handler
                 self._on_channel(handler, io.events(index))
             elif type(handler) is Acceptor:
-                self._accept(handler)
+                self._accept(handler, me)
             elif handler is not None:
                 self._current = None
                 handler()
-        if self._runnable:
-            self._run_again()
-        if self._held:
-            self._send_held()
-        if self._deadlines.is_due(self._now):
-            self._due += self._deadlines.expire(self._now)
-        while self._due:
-            self._on_deadline(self._due.pop())
-        self._current = None
-        if self._access_log is not None:
-            self._access_log.flush()
-
-    def _beat(self) -> None:
-        now = self._now
-        self._next_beat = now + _BEAT
-        self._heartbeat(now)
-        if now >= self._next_second:
-            wall = time.time()
-            self._next_second = now + 1.0 - wall % 1.0
-            self._next_beat = min(self._next_beat, self._next_second)
-            self._serializer.stamp(http11.http_date(time.gmtime(wall)))
-        if not self._accepting and not self._stopping and now >= self._accept_again_at:
-            self._start_accepting()
-
-    # Accepting.
-
-    def _start_accepting(self) -> None:
-        if not self._accepting and len(self._channels) < self._max_channels:
-            self._accepting = True
-            for acceptor in self._acceptors:
-                self._io.register_listener(acceptor.fd, acceptor)
-
-    def _stop_accepting(self) -> None:
-        if self._accepting:
-            self._accepting = False
-            for acceptor in self._acceptors:
-                self._io.unregister(acceptor.fd)
-
-    def _accept(self, acceptor: Acceptor) -> bool:
-        """Take some connections and read from each at once; return whether more may be waiting."""
-        io = self._io
-        self._current = None
-        for _ in range(_ACCEPT_BATCH):
-            if len(self._channels) >= self._max_channels:
-                self._stop_accepting()
-                return False
-            try:
-                fd = io.accept(acceptor.fd)
-            except OSError as error:
-                if error.errno not in _OUT_OF_DESCRIPTORS:
-                    raise
-                # The connection stays in the backlog and would be reported without end.
-                self._error_log.warning("cannot accept connections for now: %s", error.strerror)
-                self._stop_accepting()
-                self._accept_again_at = self._now + _ACCEPT_PAUSE
-                return False
-            if fd < 0:
-                return False
-            connection = Connection(acceptor.endpoint, io.peer_addr, io.peer_port, self._now)
-            channel = Channel(io, fd, acceptor.endpoint, connection)
-            self._channels.add(channel)
-            self._current = channel
-            self._read(channel)
-        return True
-
-    # Events of a connection.
-
-    def _on_channel(self, channel: Channel, events: int) -> None:
-        if channel.lingers:
-            if not channel.discard():
-                self._drop(channel)
-        elif events & WRITE:
-            self._resume(channel)
-        elif events & READ:
-            self._read(channel)
-        elif events & HANGUP:
-            self._drop(channel)
-
-    def _on_deadline(self, item: Timed) -> None:
-        channel: Any = item
-        self._current = channel
-        if channel.fd < 0 or channel.deadline != NEVER:
-            return  # it was handled otherwise since it fell due
-        if channel.lingers or channel.interest & WRITE:
-            self._drop(channel)
-        elif not channel.connection.is_busy():
-            channel.connection.time_out()
-            self._finish(channel)
-
-    def _read(self, channel: Channel) -> None:
-        connection = channel.connection
-        try:
-            data = self._io.recv(channel.fd)
-        except OSError:
-            self._drop(channel)
-            return
-        if data is None:
-            if not channel.is_registered():
-                self._settle(channel)
-            return
-        if data:
-            request = connection.receive(data, self._now)
-        else:
-            connection.end_of_stream()
-            request = None
-        if request is not None:
-            self._serve(channel, request)
-        elif connection.is_busy() or channel.interest & WRITE:
-            if not connection.wants_more():
-                channel.wait_for(channel.interest & ~READ)
-        else:
-            self._finish(channel)
-
-    def _resume(self, channel: Channel) -> None:
-        """Go on with a channel whose socket takes bytes again."""
-        if not self._flush(channel):
-            return
-        response = channel.response
-        if response is None:
-            self._serve(channel, channel.connection.next_request(self._now))
-        elif self._drive(channel, response):
-            self._serve(channel, self._next(channel, response, self._now))
-
-    # Answering.
-
-    def _serve(self, channel: Channel, request: Request | None) -> None:
-        """Have `request` answered, and those that came behind it."""
-        began = self._now
-        while request is not None:
-            response = Response.__new__(Response)
-            response.begin(
-                channel.endpoint, request, channel.connection.out, channel, self._keeps_alive, self._context
-            )
-            channel.response = response
-            channel.started = self._now
-            response.run(self._app)
-            if response.state != DONE and not self._drive(channel, response):
-                # It keeps what its app has left in the context; the next request must not see that.
-                self._context = self._clean_context.copy()
+            if self._has_lost(me):
                 return
-            request = self._next(channel, response, began)
-        self._finish(channel)
-
-    def _next(self, channel: Channel, response: Response, began: float) -> Request | None:
-        """Complete `response`; return the next request if it came ahead of its turn, and has its turn now."""
-        self._complete(channel, response)
-        connection = channel.connection
-        if not response.keep_alive:
-            connection.close()
-            return None
-        if connection.ahead():
-            is_long = self._now - began > _SLICE
-            if (is_long or not self._may_gather(connection)) and not self._flush(channel):
-                return None
-            if is_long:
-                self._postpone(channel)
-                return None
-        return connection.next_request(self._now)
-
-    def _may_gather(self, connection: Connection) -> bool:
-        """Return whether an answer may wait for that to the pipelined request behind it."""
-        return (
-            self._pace < _HELD_FOR
-            and len(connection.out) < _PIECES_TOGETHER
-            and connection.pending() < _SENT_TOGETHER
-        )
-
-    def _drive(self, channel: Channel, response: Response) -> bool:
-        """Pull a response from the app as far as the client takes it; return whether it is complete."""
-        began = self._io.monotonic()
-        while response.state != DONE:
-            if response.state == PULLING:
-                if not response.pull() or response.has_all():
-                    continue
-                if not self._flush(channel):
-                    return False
-                if self._io.monotonic() - began > _SLICE:
-                    self._postpone(channel)
-                    return False
-            elif response.state == EXHAUSTED and self._ready > 1 and self._pace < _HELD_FOR:
-                response.finish()
-            else:
-                # A client need not wait for a slow close(), and a file is sent before it is closed.
-                if not self._flush(channel):
-                    return False
-                response.finish()
-        return True
-
-    def _postpone(self, channel: Channel) -> None:
-        """Let the others have their turn before this channel goes on."""
-        # Not for WRITE, which would bring it here a second time.
-        channel.wait_for(READ if channel.connection.wants_more() else 0)
-        channel.deadline = NEVER
-        self._runnable.append(channel)
-
-    def _run_again(self) -> None:
         for _ in range(len(self._runnable)):
             channel = self._runnable.pop(0)
             self._current = channel
             if channel.fd >= 0:
                 self._resume(channel)
-
-    def _complete(self, channel: Channel, response: Response) -> None:
-        """Count, time and log a response that is complete."""
-        now = self._io.monotonic()
-        self._now = now
-        taken = now - channel.started
-        self._pace = max(taken, self._pace * 0.95)
-        self.requests += 1
-        channel.response = None
-        if response.failure is not None or response.complaint:
-            self._report(channel, response)
-            response.failure = None  # its traceback holds the app's frame, and that start_response: a cycle
+            if self._has_lost(me):
+                return
+        if self._held:
+            self._send_held()
+        if self._deadlines.is_due(self._now):
+            self._due += self._deadlines.expire(self._now)
+        while self._due:
+            due: Any = self._due.pop()
+            self._current = due
+            self._on_deadline(due)
+            if self._has_lost(me):
+                return
+        if self._has_work():
+            self._serve_waiting(me)
+            if self._has_lost(me):
+                return
+        self._current = None
         if self._access_log is not None:
-            self._access_log.log(
-                response.request.environ, response.status, response.headers, response.body_size, taken
-            )
+            self._access_log.flush()
 
-    def _report(self, channel: Channel, response: Response) -> None:
-        environ = response.request.environ
-        what = f"{environ.get('REQUEST_METHOD')} {environ.get('RAW_URI')}"  # the app may have emptied it
-        if response.complaint:
-            self._error_log.warning("%s: %s", what, response.complaint)
-        if response.failure is not None and not channel.broken:
-            self._error_log.error("Error handling request %s", what, exc_info=response.failure)
+    def _wait(self) -> None:
+        """Wait for the next batch, but not while anything of this one is left."""
+        self._current = None
+        is_left = self._runnable or self._held or self._due or self._has_work()
+        timeout = 0.0 if is_left else self._deadlines.wait(self._now, _YIELDS_FOR if self._yields else _BEAT)
+        if timeout > 0.0 and self._has_room():
+            self._io.show(NEVER)
+        if self._crew is None:
+            count = self._io.wait(timeout)
+        else:
+            self._crew.leave()
+            try:
+                if self._let_run is not None:
+                    self._let_run(timeout)
+                    timeout = 0.0
+                count = self._io.wait(timeout)
+            finally:
+                self._crew.take()
+        self._index = 0
+        self._ready = count
+        self._now = self._polled = self._io.monotonic()
+        self._io.show(self._now)
+        if self._yields:
+            self._share()
+        if self._now >= self._next_beat:
+            self._beat()
 
-    def _transmit(self, owner: object) -> None:
-        """Send what write() has put out; raises BrokenPipeError if the client has gone."""
-        channel: Any = owner
-        if not channel.send_through(self._heartbeat):
-            raise BrokenPipeError(errno.EPIPE, "the client has gone")
+    def _beat(self) -> None:
+        now = self._now
+        self._next_beat = now + _BEAT
+        self._heartbeat(self._last_progress())
+        if now >= self._next_second:
+            wall = time.time()
+            self._next_second = now + 1.0 - wall % 1.0
+            self._next_beat = min(self._next_beat, self._next_second)
+            self._date = http11.http_date(time.gmtime(wall))
+            for runner in self._runners:
+                runner.serializer.stamp(self._date)
+        self._receive_again()
+
+    # Accepting.
+
+    def _accept(self, acceptor: Acceptor, me: Runner) -> None:
+        """Take some connections and read from each at once: most clients have sent their request by then."""
+        self._current = None
+        for _ in range(_ACCEPT_BATCH):
+            # One at least: for that one this worker was woken, and nobody else.
+            channel = self._take(acceptor)
+            if channel is None:
+                return
+            self._share()
+            self._current = channel
+            self._read(channel)
+            if self._has_lost(me):
+                return
+
+    def _share(self) -> None:
+        """Leave connections to other workers as long as those have fewer, or are free and this one is not."""
+        company = self._company
+        if company is None or self._stopping:
+            return
+        count = len(self._channels)
+        company.show_connections(count)
+        self._yields = company.has_freer(count if self._has_room() else 1 << 30, self._now)
+        if self._yields:
+            self._reception.close()
+        else:
+            self._receive_again()
+
+    def _take(self, acceptor: Acceptor) -> Channel | None:
+        """Accept one connection, if one is waiting and there is room."""
+        is_full = len(self._channels) >= self._max_channels
+        if is_full and not self._has_idle():
+            self._reception.close()
+        if not self._reception.is_open:
+            return None
+        io = self._io
+        fd = self._reception.accept(acceptor, self._now)
+        if fd < 0:
+            return None
+        if is_full:
+            self._make_room()
+        connection = Connection(acceptor.endpoint, io.peer_addr, io.peer_port, self._now)
+        channel = Channel(io, fd, acceptor.endpoint, connection)
+        channel.runner = self._runner
+        self._channels.add(channel)
+        return channel
+
+    def _has_idle(self) -> bool:
+        for channel in self._channels:  # noqa: SIM110 - compiled, a generator would be an object
+            if channel.is_idle():
+                return True
+        return False
+
+    def _make_room(self) -> None:
+        """Close the connections that have been idle for longest."""
+        idle = [one for one in self._channels if one.is_idle()]
+        idle.sort(key=_deadline_of)
+        # More than one, so that the search for them is worth it.
+        for channel in idle[: 1 + int(self._max_channels * _FREED_AT_ONCE)]:
+            self._drop(channel)
 
     # Sending.
 
-    def _finish(self, channel: Channel) -> None:
-        """Send what is in `out`, now or with others of the batch, and settle."""
-        # It has gone, or waits for WRITE before its next request.
-        if channel.fd < 0 or channel.connection.is_busy():
-            return
-        if channel.connection.out:
-            if self._ready > 1 and self._pace < _HELD_FOR:
-                if not self._held:
-                    self._held_since = self._now
-                self._held.append(channel)
-                if len(self._held) >= _HELD or self._now - self._held_since > _HELD_FOR:
-                    self._send_held()
-                return
-            if not self._flush(channel):
-                return
-        self._settle(channel)
+    def _may_hold(self) -> bool:
+        """Return whether an answer of the leader may wait for others of its batch."""
+        return self._ready > 1 and self._pace < _HELD_FOR
 
     def _send_held(self) -> None:
         current = self._current
@@ -455,6 +472,14 @@ class Loop:
             if channel.fd >= 0 and self._flush(channel):
                 self._settle(channel)
         self._current = current
+
+    def _hold(self, channel: Channel) -> None:
+        """Send what is in `out` with others of the batch."""
+        if not self._held:
+            self._held_since = self._now
+        self._held.append(channel)
+        if len(self._held) >= _HELD or self._now - self._held_since > _HELD_FOR:
+            self._send_held()
 
     def _settle(self, channel: Channel) -> None:
         """Wait for the next event of a channel that has nothing to send, or close it."""
@@ -486,13 +511,24 @@ class Loop:
         """Close a channel, whatever it was doing."""
         if channel.fd < 0:
             return
-        response = channel.response
-        if response is not None:
-            response.abandon()
-            self._complete(channel, response)
+        if channel.response is not None:
+            self._abandon(channel)
         self._deadlines.cancel(channel)
         channel.close()
         channel.connection.close()
         self._channels.discard(channel)
-        if not self._accepting and not self._stopping and self._now >= self._accept_again_at:
-            self._start_accepting()
+        if self._company is None:
+            self._receive_again()
+        else:
+            self._share()
+
+    def _receive_again(self) -> None:
+        """Accept again, if that was given up and there is room by now."""
+        if self._reception.is_open or self._stopping or self._yields:
+            return
+        if len(self._channels) < self._max_channels or self._has_idle():
+            self._reception.open(self._now)
+
+
+def _deadline_of(channel: Channel) -> float:
+    return channel.deadline

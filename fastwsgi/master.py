@@ -18,11 +18,10 @@ from collections import deque
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from . import __version__, _impl, actions, app, logs, process, sockets, supervision
+from . import __version__, _impl, actions, app, green, logs, process, sockets, supervision
 from .errors import EXIT_OK, ConfigError
-from .loop import Loop
 from .scoreboard import Record, Scoreboard
-from .worker import Engine, Worker
+from .worker import Worker
 
 if TYPE_CHECKING:
     import logging
@@ -68,14 +67,10 @@ class Master:
     Args:
         load_config: reads the configuration anew, at HUP; raises ConfigError.
         cfg: the configuration to start with.
-        make: makes the engine of each worker; another one in tests.
     """
 
-    def __init__(
-        self, load_config: Callable[[], Config], cfg: Config, make: Callable[..., Engine] = Loop
-    ) -> None:
+    def __init__(self, load_config: Callable[[], Config], cfg: Config) -> None:
         self._load_config = load_config
-        self._make = make
         self._preloaded: WSGIApplication | None = None
         self._listeners: list[Listener] = []
         self._hands: dict[int, _Hand] = {}
@@ -124,6 +119,8 @@ class Master:
             stack.callback(listener.close)
         self._log.info("Starting fastwsgi %s (%s)", __version__, _impl.describe())
         if cfg.preload_app:
+            if cfg.worker_class == "gevent":
+                green.patch()
             self._preloaded = app.load(_named_app(cfg))
             # What is here now is for good: no collection in a worker touches it, so its pages stay shared.
             gc.collect()
@@ -213,6 +210,7 @@ class Master:
             if hand is None:
                 # An orphan that process 1 inherits.
                 continue
+            hand.record.clear(time.monotonic())  # nobody is to leave connections to it
             # Its last words may still be on the way.
             while self._hear(hand):
                 pass
@@ -263,11 +261,11 @@ class Master:
                 self._listeners,
                 application=application,
                 record=record,
+                company=self._scoreboard.company(action.slot),
                 channel=theirs.fileno(),
                 master=master,
                 error_log=self._log,
                 access_log=self._setup.access_log,
-                make=self._make,
             ).run()
 
         try:

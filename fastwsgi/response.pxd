@@ -24,6 +24,7 @@ cdef class Response:
     cdef readonly int state
     cdef readonly object failure
     cdef readonly str complaint
+    cdef public CSerializer serializer
     cdef Endpoint _endpoint
     cdef list _out
     cdef bytes _block

@@ -73,6 +73,7 @@ class Response:
         "keep_alive",
         "owner",
         "request",
+        "serializer",
         "state",
         "status",
     )
@@ -102,6 +103,7 @@ class Response:
         self.state = PULLING
         self.failure: BaseException | None = None
         self.complaint = ""
+        self.serializer = endpoint.serializer  # of the thread that calls the app
         self._endpoint = endpoint
         self._out = out
         self._block: Any = None  # bytes, from start_response() on
@@ -127,7 +129,7 @@ class Response:
         elif self._block is not None:
             msg = "start_response() was called a second time without exc_info"
             raise AssertionError(msg)
-        serializer = self._endpoint.serializer
+        serializer = self.serializer
         self._block = serializer.render(status, headers)
         self.code = serializer.code
         self._remaining = serializer.length
@@ -216,7 +218,7 @@ class Response:
             self.status = http11.status_text(500)
             self.code = 500
             self.headers = None
-            self._out.append(error_page(self._endpoint.serializer, 500, is_head=self.request.is_head))
+            self._out.append(error_page(self.serializer, 500, is_head=self.request.is_head))
         self._chunked = False
         self.finish()
 
@@ -312,9 +314,7 @@ class Response:
         self.head_sent = True
         joins = not no_body and not self._chunked and len(data) <= _JOINED_UP_TO
         self._out.append(
-            self._endpoint.serializer.assemble(
-                self._block, self._stamps, framing, connection, data if joins else b""
-            )
+            self.serializer.assemble(self._block, self._stamps, framing, connection, data if joins else b"")
         )
         if no_body:
             return

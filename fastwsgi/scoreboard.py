@@ -11,12 +11,17 @@ from __future__ import annotations
 import mmap
 from typing import Final
 
-__all__ = ["Record", "Scoreboard"]
+__all__ = ["Company", "Record", "Scoreboard"]
 
 FIELDS: Final = 8
-"""Fields of a record; half of them are spare. 8 x 8 bytes make a cache line."""
+"""Fields of a record; two of them are spare. 8 x 8 bytes make a cache line."""
 
-_BEAT, _REQUESTS, _PID, _STATE = range(4)
+_BEAT, _REQUESTS, _PID, _STATE, _CONNECTIONS, _TURN = range(6)
+_USED: Final = 0  # of the board's own record, behind those of the slots: how many slots were ever in use
+
+_AWAY: Final = 0.01  # seconds; a worker that has not looked for events for so long is busy with a request
+_UNEVEN_FROM: Final = 4  # connections; with fewer there is nothing to even out
+_SLACK: Final = 16  # a worker may have one connection in so many more than another
 
 
 class Record:
@@ -75,15 +80,53 @@ class Record:
 BOOTING, SERVING, DRAINING = range(3)
 
 
+class Company:
+    """All workers, as the one of `slot` sees them: to share connections out evenly."""
+
+    __slots__ = ("_first", "_floats", "_ints", "_used")
+
+    def __init__(
+        self, floats: memoryview[float], ints: memoryview[int], slot: int, used: memoryview[int]
+    ) -> None:
+        self._floats, self._ints, self._used = floats, ints, used
+        self._first = slot * FIELDS
+
+    @property
+    def turn(self) -> memoryview[float]:
+        """Where the worker shows when it last looked for events, monotonic; infinity while it waits."""
+        return self._floats[self._first + _TURN : self._first + _TURN + 1]
+
+    def show_connections(self, count: int) -> None:
+        """Show how many connections the worker has."""
+        self._ints[self._first + _CONNECTIONS] = count
+
+    def has_freer(self, count: int, now: float) -> bool:
+        """Return whether a worker with less than `count` connections would take the next one at once."""
+        if count < _UNEVEN_FROM:
+            return False
+        few = count - count // _SLACK
+        floats, ints = self._floats, self._ints
+        for first in range(0, self._used[0] * FIELDS, FIELDS):
+            if (
+                ints[first + _CONNECTIONS] < few
+                and ints[first + _STATE] == SERVING
+                and now - floats[first + _TURN] < _AWAY
+                and first != self._first
+            ):
+                return True
+        return False
+
+
 class Scoreboard:
     """The records of all slots, shared by the processes forked after it was made."""
 
     def __init__(self, slots: int) -> None:
         # Pages never written to take no memory, so there may be far more slots than workers.
-        self._map = mmap.mmap(-1, slots * FIELDS * 8)
+        self._map = mmap.mmap(-1, (slots + 1) * FIELDS * 8)
         self._bytes = memoryview(self._map)
         self._floats = self._bytes.cast("d")
         self._ints = self._bytes.cast("q")
+        self._used = self._ints[slots * FIELDS + _USED :]
         self.slots = slots
 
     def record(self, slot: int) -> Record:
@@ -94,11 +137,16 @@ class Scoreboard:
         """
         if not 0 <= slot < self.slots:
             raise IndexError(slot)
+        self._used[0] = max(self._used[0], slot + 1)
         return Record(self._floats, self._ints, slot)
+
+    def company(self, slot: int) -> Company:
+        """Return what the worker of a slot sees of all."""
+        return Company(self._floats, self._ints, slot, self._used)
 
     def close(self) -> None:
         """Give the memory back; records of it must not be used any more."""
         # The mapping cannot be closed while views of it are open.
-        for view in (self._ints, self._floats, self._bytes):
+        for view in (self._used, self._ints, self._floats, self._bytes):
             view.release()
         self._map.close()

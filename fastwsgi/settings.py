@@ -98,6 +98,14 @@ def _show_size(value: int) -> str:
     return str(value)
 
 
+# Threads and inline are one engine here: how many threads there are decides.
+_WORKER_CLASSES = ("sync", "gthread", "gevent")
+_GUNICORN_CLASSES = {
+    "gunicorn.workers.sync.SyncWorker": "sync",
+    "gunicorn.workers.gthread.ThreadWorker": "gthread",
+    "gunicorn.workers.ggevent.GeventWorker": "gevent",
+}
+
 _ALL_PERMISSIONS = 0o777
 
 
@@ -156,6 +164,16 @@ def _parse_app(value: object) -> str | WSGIApplication:
     return cast("WSGIApplication", value) if callable(value) else _parse_text(value)
 
 
+def _parse_worker_class(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    word = value.strip()
+    word = _GUNICORN_CLASSES.get(word, word)
+    if word not in _WORKER_CLASSES:
+        raise ValueError
+    return word
+
+
 def _choice(*words: str) -> Kind[str]:
     def parse(value: object) -> str:
         word = _parse_text(value).lower()
@@ -186,6 +204,11 @@ SECONDS = Kind("SECONDS", "a number of seconds, 0 or more", _parse_seconds, "{:g
 SIZE = Kind("SIZE", "a number of bytes, K, M or G may follow it; 0 means no limit", _parse_size, _show_size)
 SWITCH = Kind("", "True or False", _parse_switch, _show_switch)
 TEXT = Kind("TEXT", "one line of text", _parse_text)
+WORKER_CLASS = Kind(
+    "WORD",
+    "sync, gthread or gevent; other classes of gunicorn run another protocol or another loop",
+    _parse_worker_class,
+)
 WORKERS = Kind("N", 'a whole number, 1 or more, or "auto"', _parse_workers)
 
 
@@ -277,6 +300,18 @@ class Config:
     workers: int = _setting(
         _WORKERS, WORKERS, 1, "-w", "--workers", environment=("WEB_CONCURRENCY", "{}"),
         text='Number of worker processes, or "auto": one for each CPU this process may use.')
+    worker_class: str = _setting(
+        _WORKERS, WORKER_CLASS, "sync", "-k", "--worker-class",
+        text="sync or gthread for processes and threads, as --threads says; gevent for greenlets.")
+    threads: int = _setting(
+        _WORKERS, COUNT, 1, "--threads",
+        text="Requests that one worker may have in its app at a time.")
+    max_queue: int = _setting(
+        _WORKERS, LIMIT, 0, "--max-queue",
+        text="Requests that may wait for a worker's app; one more is answered 503.")
+    queue_timeout: float = _setting(
+        _WORKERS, SECONDS, 0.0, "--queue-timeout",
+        text="A request that has waited longer for the app is answered 503; 0 for never.")
     worker_connections: int = _setting(
         _WORKERS, COUNT, 1000, "--worker-connections", text="Connections one worker keeps open at a time.")
     timeout: float = _setting(
@@ -374,7 +409,7 @@ NOT_YET = frozenset(
     post_request post_worker_init pre_exec pre_fork pre_request protocol proxy_allow_ips proxy_protocol
     raw_env raw_paste_global_conf reload reload_engine reload_extra_files reuse_port root_path
     secure_scheme_headers spew ssl_context ssl_version statsd_host statsd_prefix strip_header_spaces
-    suppress_ragged_eofs syslog syslog_addr syslog_facility syslog_prefix threads user uwsgi_allow_ips
-    websocket_max_message_size when_ready worker_abort worker_class worker_exit worker_int worker_tmp_dir
+    suppress_ragged_eofs syslog syslog_addr syslog_facility syslog_prefix user uwsgi_allow_ips
+    websocket_max_message_size when_ready worker_abort worker_exit worker_int worker_tmp_dir
     """.split()  # noqa: SIM905 ninety quoted names would be harder to read
 )

@@ -25,3 +25,6 @@ GONE: Final = 2
 
 NEVER: Final = float("inf")
 """The deadline of what waits for nothing."""
+
+NO_THREAD: Final = -1
+"""The leader of a crew that is led by nobody just now."""

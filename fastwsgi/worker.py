@@ -15,48 +15,30 @@ import logging
 import os
 import signal
 import traceback
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
-from . import app, logs, process, scoreboard
+from . import app, green, logs, process, scoreboard
+from .engine import Engine
 from .errors import EXIT_APP_LOAD, EXIT_OK, EXIT_WORKER_BOOT, AppImportError, ConfigError
-from .loop import Loop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from types import FrameType
 
     from _typeshed.wsgi import WSGIApplication
 
     from .logs import AccessLog
-    from .scoreboard import Record
+    from .scoreboard import Company, Record
     from .settings import Config
     from .sockets import Listener
 
-__all__ = ["Engine", "Worker"]
+__all__ = ["Worker"]
 
 EXIT_ERROR: Final = 1
 """The loop itself failed. Not one of the codes that mean a failure to boot."""
 
 _SIGNALS: Final = ("TERM", "INT", "QUIT", "USR1", "HUP", "USR2", "WINCH", "TTIN", "TTOU")
 """Taken over from the master's handlers; those that mean nothing to a worker are so ignored, not deadly."""
-
-
-class Engine(Protocol):
-    """What serves requests, as the worker sees it: see loop.Loop."""
-
-    requests: int
-
-    def add_reader(self, fd: int, callback: Callable[[], None]) -> None:
-        """Call `callback` whenever `fd` is readable."""
-
-    def run(self) -> None:
-        """Serve until stopped."""
-
-    def shutdown(self, timeout: float) -> None:
-        """Stop accepting; let run() return when all is answered or `timeout` seconds have passed."""
-
-    def stop(self) -> None:
-        """Let run() return after the current request."""
 
 
 class Worker:
@@ -67,11 +49,11 @@ class Worker:
         listeners: sockets to accept from, shared with the other workers.
         application: the WSGI application, or its name if it is to be loaded here.
         record: this worker's place on the scoreboard.
+        company: all workers, on the scoreboard.
         channel: our end of a socket pair whose other end only the master has.
         master: pid of the master.
         error_log: the error log.
         access_log: the access log, if there is one.
-        make: makes the engine; another one in tests.
     """
 
     def __init__(
@@ -81,16 +63,16 @@ class Worker:
         *,
         application: WSGIApplication | str,
         record: Record,
+        company: Company,
         channel: int,
         master: int,
         error_log: logging.Logger,
         access_log: AccessLog | None,
-        make: Callable[..., Engine] = Loop,
     ) -> None:
         self._cfg, self._listeners, self._application = cfg, listeners, application
-        self._record, self._channel, self._master = record, channel, master
+        self._record, self._company = record, company
+        self._channel, self._master = channel, master
         self._error_log, self._access_log = error_log, access_log
-        self._make = make
         self._engine: Engine
         self._in_order = True  # time to let the application's threads end
 
@@ -132,7 +114,9 @@ class Worker:
                     pass
 
     def _boot(self) -> None:
-        self._engine = self._make(
+        if self._cfg.worker_class == "gevent":
+            green.patch()
+        self._engine = Engine(
             app.load(self._application),
             self._listeners,
             self._cfg,
@@ -140,6 +124,7 @@ class Worker:
             access_log=self._access_log,
             heartbeat=self._beat,
             multiprocess=self._cfg.workers > 1,
+            company=self._company,
         )
         self._engine.add_reader(self._channel, self._on_master_gone)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.gate import Gate
 from tests.live import LiveServer
 
 if TYPE_CHECKING:
@@ -75,3 +76,11 @@ def live(tmp_path: Path) -> Iterator[Callable[..., LiveServer]]:
     yield start
     for server in servers:
         server.stop()
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    """Return a closed gate; it is opened when the test ends."""
+    gate = Gate(tmp_path)
+    yield gate
+    gate.open()

@@ -26,6 +26,9 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 DEADLINE: Final = float(os.environ.get("FASTWSGI_TEST_DEADLINE", "20"))
 """Seconds after which what was waited for is taken to never come."""
 
+ENGINE: Final = tuple(os.environ.get("FASTWSGI_TEST_ENGINE", "").split())
+"""Arguments for every server of a run, to test another engine: "--threads 4"."""
+
 
 class LogReader:
     """The lines of a pipe, read by a thread as they come, to be waited for by pattern."""
@@ -234,7 +237,7 @@ class LiveServer:
             if value is not None:
                 environment[name] = value
         self.process = subprocess.Popen(
-            [*command, *args, "-b", bind, *([app] if app else [])],
+            [*command, *ENGINE, *args, "-b", bind, *([app] if app else [])],
             cwd=cwd or ROOT,
             env=environment,
             stdin=subprocess.DEVNULL,

@@ -501,8 +501,8 @@ def at(offset: int) -> IO[bytes]:
 
 def pipe() -> IO[bytes]:
     read_end, write_end = os.pipe()
-    os.write(write_end, b"through a pipe")
-    os.close(write_end)
+    with os.fdopen(write_end, "wb") as filling:  # not os.close(), which gevent puts off
+        filling.write(b"through a pipe")
     return os.fdopen(read_end, "rb")
 
 

@@ -105,25 +105,44 @@ def test_out_of_descriptors_while_serving(live: Callable[..., LiveServer]) -> No
 
 
 def test_worker_connections(live: Callable[..., LiveServer]) -> None:
-    server = live(APP, "--worker-connections", "10", "--keep-alive", "60", *DEBUG)
+    """With requests on their way on all that it may have, the worker takes no more, and does not spin."""
+    server = live(APP, "--worker-connections", "10", *DEBUG)
     (worker,) = wait_for_workers(server, 1)
     before = settled(server, worker)
     peers = [server.connect() for _ in range(30)]
-    for peer in peers:
-        peer.send(GET)
-    for peer in peers[:10]:
-        assert peer.response().status == 200
+    for number, peer in enumerate(peers):
+        peer.send(GET[:-2] if number < 10 else GET)
+    eventually(lambda: descriptors(worker) == before + 10)
     assert spent_at_rest(worker) < AT_REST
-    assert descriptors(worker) <= before + 10
+    assert descriptors(worker) == before + 10
     peers[10].sock.setblocking(False)
     with pytest.raises(BlockingIOError):
         peers[10].fill()
     peers[10].sock.settimeout(DEADLINE)
     for number, peer in enumerate(peers):
         with peer:
-            if number >= 10:
-                assert peer.response().status == 200
+            if number < 10:
+                peer.send(GET[-2:])
+            assert peer.response().status == 200
     wait_for_descriptors(worker, before)
+
+
+def test_idle_connections_make_room(live: Callable[..., LiveServer]) -> None:
+    """Those that have been idle for longest go first; new requests need not wait for a keep-alive to end."""
+    server = live(APP, "--worker-connections", "4", "--keep-alive", "60", *DEBUG)
+    with server.connect() as first, server.connect() as half, server.connect() as oldest:
+        for peer in (first, half, oldest):
+            assert peer.request(GET).status == 200
+        assert first.request(GET).status == 200
+        half.send(GET[:-2])
+        with server.connect() as fourth, server.connect() as fifth:
+            assert fourth.request(GET).status == 200
+            assert fifth.request(GET).status == 200
+            assert oldest.is_closed()
+            half.send(GET[-2:])
+            assert half.response().status == 200
+            for peer in (first, half, fourth, fifth):
+                assert peer.request(GET).status == 200
 
 
 # --- very many -----------------------------------------------------------------------------------------------

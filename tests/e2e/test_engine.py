@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fastwsgi import sockets
-from fastwsgi.loop import Loop
+from fastwsgi.engine import Engine
 from fastwsgi.settings import Config
 from tests.live import DEADLINE, Peer
 
@@ -68,12 +68,12 @@ def serving(
 ) -> Iterator[SimpleNamespace]:
     """Run a loop in a thread; it is stopped through a descriptor, as signals do it."""
     listener = sockets.listen("127.0.0.1:0", backlog=64)
-    loop = Loop(
+    loop = Engine(
         app,
         [listener],
         Config(**settings),  # type: ignore[arg-type]
         error_log=logging.getLogger("fastwsgi.error"),
-        access_log=access_log,  # type: ignore[arg-type]
+        access_log=access_log,
         heartbeat=lambda _now: None,
         multiprocess=False,
     )

@@ -22,7 +22,9 @@ from tests.processes import children, command_line, eventually, wait_for_end, wa
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+
+    from tests.gate import Gate
 
 APP = "tests.apps.processes:app"
 DEBUG = ("--log-level", "debug")
@@ -90,44 +92,6 @@ class Clients:
 def live(live: Callable[..., LiveServer]) -> Callable[..., LiveServer]:
     """Start servers that also say which worker is ready."""
     return lambda app, *args, **options: live(app, *DEBUG, *args, **options)
-
-
-class Gate:
-    """A FIFO that keeps an application waiting from when it opens it until the test lets it go on."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        os.mkfifo(path)
-        self._fd = -1
-
-    def enter(self, server: LiveServer) -> Peer:
-        """Start a request that waits here."""
-        peer = server.connect()
-        peer.send(GET % f"/block?{self.path}".encode())
-        self.wait_for_arrival()
-        return peer
-
-    def wait_for_arrival(self) -> None:
-        eventually(self._someone_has_arrived)
-
-    def _someone_has_arrived(self) -> bool:
-        try:
-            self._fd = os.open(self.path, os.O_WRONLY | os.O_NONBLOCK)
-        except OSError:
-            return False
-        return True
-
-    def open(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[Gate]:
-    gate = Gate(tmp_path / "gate")
-    yield gate
-    gate.open()
 
 
 @pytest.fixture
@@ -489,7 +453,7 @@ def test_crash_loop_slows_down(live: Callable[..., LiveServer]) -> None:
 
 @pytest.mark.parametrize("how", ["sleeps", "holds-the-gil"])
 def test_hung_worker_is_explained_and_replaced(live: Callable[..., LiveServer], gate: Gate, how: str) -> None:
-    server = live(APP, "--timeout", "2", "-w", "2")
+    server = live(APP, "--timeout", "2", "-w", "2", "--threads", "1")
     if how == "sleeps":
         peer = gate.enter(server)
     else:

@@ -1,0 +1,192 @@
+"""The threads of one loop: which of them leads it, which stands by, which rest. It knows no sockets, no HTTP.
+
+One thread leads: it waits for events, reads, parses and calls the app itself, as a loop without threads
+does. Before the call it steps down and has one other woken, which has to wait for the GIL first. An app that
+is quick returns before that one has run, and its thread leads on: the threads have cost nothing. An app that
+blocks lets go of the GIL: the one that stood by leads on at once, and nobody waits behind a database.
+
+  state     | what ends it                                       | next
+  LEADS     | it is about to call the app                        | SERVES; one that rests, or a new, STANDS BY
+  SERVES    | the app has returned, nobody leads                 | LEADS
+  SERVES    | the app has returned, another leads                | RESTS, once nothing is left for it to do
+  STANDS BY | it runs at last, another leads                     | RESTS
+  STANDS BY | it runs at last, nobody leads: the app has blocked | LEADS
+  STANDS BY | the same, but it ran only because CPython took the | STANDS BY, with a pause: the app computes,
+            | GIL from the other after the switch interval       | more threads would only be in its way
+  RESTS     | it is woken                                        | STANDS BY
+
+Invariants: whoever touches the loop holds `_lock`; it is let go of while the app runs and while the leader
+waits for events. At most one thread leads, and at most one stands by. A thread is started when it is first
+needed.
+
+Greenlets form a crew as well, with locks and a sleep of gevent's: there only what has blocked gives way.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .states import NO_THREAD
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Crew"]
+
+
+_YIELD = 20e-6  # seconds; long enough for another thread to take the GIL
+_PAUSE = 0.005
+_PATIENCE = 0.1  # seconds of computing, after which others are served beside it all the same
+_FORCED = 0.8  # of the switch interval; who waited that long was not let run freely
+
+
+class Crew:
+    """The roles of threads numbered from 0; thread 0 makes it, and leads."""
+
+    __slots__ = (
+        "_beds",
+        "_called_at",
+        "_clock",
+        "_lock",
+        "_make_lock",
+        "_resting",
+        "_size",
+        "_sleep",
+        "_stands_by",
+        "_start",
+        "_unforced",
+        "ended",
+        "leader",
+    )
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        start: Callable[[int], bool],
+        switch_interval: float,
+        clock: Callable[[], float],
+        sleep: Callable[[float], Any],
+        make_lock: Callable[[], Any],
+    ) -> None:
+        """Make a crew of up to `size` threads.
+
+        `start` starts the thread of a number, which has to call join(), and returns whether it could.
+        `switch_interval` is sys.getswitchinterval(), or infinite where nothing takes the GIL from a thread;
+        times are in seconds. `make_lock` makes locks as of `threading`.
+        """
+        self.leader = 0
+        self.ended = False
+        self._size = size
+        self._start = start
+        self._clock = clock
+        self._sleep = sleep
+        self._unforced = switch_interval * _FORCED
+        self._make_lock = make_lock
+        self._lock = make_lock()
+        self._lock.acquire()
+        self._beds: list[Any] = []  # of each thread: a lock that it cannot take until it is woken
+        self._resting: list[int] = []  # the last to lie down is woken first: its memory is still in the cache
+        self._stands_by = False
+        self._called_at = 0.0
+        self._add_bed()
+
+    # The lock.
+
+    def take(self) -> None:
+        """Wait for the right to touch the loop."""
+        self._lock.acquire()
+
+    def leave(self) -> None:
+        """Let others touch the loop; the leader stays the leader."""
+        self._lock.release()
+
+    # Around calls of the app.
+
+    def step_down(self, me: int) -> None:
+        """Let others touch the loop, and lead it if `me` has led, while the app runs."""
+        if self.leader == me:
+            self.leader = NO_THREAD
+            if not self._stands_by:
+                self._call()
+        self._lock.release()
+
+    def step_up(self, me: int) -> None:
+        """Wait for the right to touch the loop, and lead it if nobody does."""
+        self._lock.acquire()
+        if self.leader == NO_THREAD:
+            self.leader = me
+
+    # Between.
+
+    def join(self, me: int) -> bool:
+        """Be a thread that was just started; return as rest() does."""
+        self._lock.acquire()
+        return self._stand_by(me) or self.rest(me)
+
+    def rest(self, me: int) -> bool:
+        """Sleep until needed as the leader and return True, or False when the crew is dismissed.
+
+        To be called with the right to touch the loop, and returns with it.
+        """
+        while not self.ended:
+            if self.leader == NO_THREAD and not self._stands_by:
+                self.leader = me  # the one that led has stepped down when nobody was resting yet
+                return True
+            self._resting.append(me)
+            self._lock.release()
+            self._beds[me].acquire()
+            self._lock.acquire()
+            if self._stand_by(me):
+                return True
+        return False
+
+    def dismiss(self) -> None:
+        """Let every thread end that rests, or is going to."""
+        self.ended = True
+        while self._resting:
+            self._beds[self._resting.pop()].release()
+
+    def _call(self) -> None:
+        """Have somebody stand by."""
+        self._called_at = self._clock()
+        if self._resting:
+            self._stands_by = True
+            self._beds[self._resting.pop()].release()
+        elif len(self._beds) < self._size:
+            self._add_bed()
+            self._stands_by = True
+            if not self._start(len(self._beds) - 1):
+                self._stands_by = False
+                self._beds.pop()
+                self._size = len(self._beds)  # it goes on with those that there are
+
+    def _add_bed(self) -> None:
+        bed = self._make_lock()
+        bed.acquire()
+        self._beds.append(bed)
+
+    def _stand_by(self, me: int) -> bool:
+        """Lead if that is needed, and return whether it is."""
+        is_needed = self._is_needed()
+        self._stands_by = False
+        if is_needed:
+            self.leader = me
+        return is_needed
+
+    def _is_needed(self) -> bool:
+        """Return whether the one that stands by is to lead; it may take a while to tell."""
+        began = self._clock()
+        waited = began - self._called_at
+        give_up = began + _PATIENCE
+        pause = _YIELD
+        while self.leader == NO_THREAD and not self.ended:
+            if waited < self._unforced or began > give_up:
+                return True
+            began = self._clock()
+            self._lock.release()
+            self._sleep(pause)
+            self._lock.acquire()
+            waited = self._clock() - began - pause
+            pause = _PAUSE
+        return False

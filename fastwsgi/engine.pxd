@@ -1,0 +1,66 @@
+cimport cython
+
+from .channel cimport Channel
+from .connection cimport Connection
+from .loop cimport Loop
+from .request cimport Request
+from .response cimport Response
+from .runner cimport Runner
+
+cdef int READ, WRITE, HANGUP, PULLING, EXHAUSTED, DONE
+cdef double NEVER, _QUICK, _FORGETS, _SLICE, _GIVES_UP
+cdef Py_ssize_t _SENT_TOGETHER, _PIECES_TOGETHER
+
+
+# Not final: Cython takes the overriding of a method in such a class for that of a final one.
+cdef class Engine(Loop):
+    cdef readonly long long requests
+    cdef object _app, _waiting
+    cdef Py_ssize_t _max_queue
+    cdef int _serving
+    cdef double _queue_timeout
+
+    cdef object _on_channel(self, Channel channel, int events)
+    cdef object _on_deadline(self, Channel channel)
+    @cython.locals(connection=Connection, request=Request)
+    cdef object _read(self, Channel channel)
+    @cython.locals(connection=Connection, interest=int)
+    cdef object _meanwhile(self, Channel channel, int events)
+    @cython.locals(response=Response, request=Request)
+    cdef object _resume(self, Channel channel)
+
+    cdef bint _has_room(self)
+    cdef bint _has_work(self) except -1
+    cdef bint _is_overdue(self, Channel channel)
+    cdef object _enqueue(self, Channel channel, Request request)
+    cdef object _wait_for_app(self, Channel channel)
+    @cython.locals(channel=Channel, request=Request, response=Response)
+    cdef object _serve_waiting(self, Runner me)
+    @cython.locals(response=Response, request=Request, connection=Connection)
+    cdef object _refuse(self, Channel channel)
+    cdef double _last_progress(self) except -1
+
+    @cython.locals(response=Response)
+    cdef Response _begin(self, Channel channel, Request request)
+    @cython.locals(response=Response, began=double)
+    cdef object _serve(self, Channel channel, Request request)
+    cdef object _go_on(self, Channel channel, Response response)
+    @cython.locals(connection=Connection, is_long=bint)
+    cdef Request _next(self, Channel channel, Response response, double began)
+    cdef bint _may_gather(self, Connection connection) except -1
+    @cython.locals(began=double, is_more=bint, may_hold=bint)
+    cdef bint _drive(self, Channel channel, Response response) except -1
+    @cython.locals(runner=Runner)
+    cdef object _step_down(self, Channel channel, Response response)
+    @cython.locals(runner=Runner)
+    cdef object _step_up(self, Channel channel)
+    cdef bint _leads(self, Channel channel)
+    cdef object _postpone(self, Channel channel)
+    cdef object _finish(self, Channel channel)
+    @cython.locals(response=Response)
+    cdef object _abandon(self, Channel channel)
+    @cython.locals(now=double)
+    cdef object _complete(self, Channel channel, Response response)
+    cdef object _report(self, Channel channel, Response response)
+    @cython.locals(channel=Channel)
+    cpdef object _transmit(self, owner)

@@ -1,0 +1,420 @@
+"""From bytes that have come to answers: what the loop does with its connections.
+
+One way through: read, `Connection.receive`, `Response.run`, send. The app is called inline, by the thread
+that has read its request.
+
+While the app is slow, what is ready is read first, and served in the order in which it came: so the time
+that a request has waited is known, `queue_timeout` and `max_queue` mean what they say, and a request whose
+client has given up meanwhile is not run. While the app is quick that would cost more than it tells, and a
+request is run when it is read. It waits also if as many threads as may are in the app.
+
+A thread that comes back from the app while another leads the loop sends its answer, takes the next request
+that waits, and rests when there is none.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from . import http11
+from .loop import Loop
+from .response import Response
+from .states import DONE, EXHAUSTED, HANGUP, NEVER, PULLING, READ, WRITE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .channel import Channel
+    from .config import Config
+    from .connection import Connection
+    from .request import Request
+    from .runner import Runner
+    from .sockets import Listener
+
+__all__ = ["Engine"]
+
+_UNAVAILABLE = http11.status_text(503)
+_QUICK = 0.001  # seconds; an app that takes no longer is run at once, and its answers may be held back
+_FORGETS = 0.95  # share of the app's longest time that the next request leaves of it
+_SLICE = 0.01  # seconds for which one generator, or one pipeline, may keep the others waiting
+_GIVES_UP = 0.1  # seconds; a client that ends its side so long after its request does not wait for the answer
+_SENT_TOGETHER = 65536  # bytes, and
+_PIECES_TOGETHER = 64  # pieces of pipelined answers that may gather
+
+
+class Engine(Loop):
+    """The loop with an app."""
+
+    def __init__(
+        self, app: Callable[..., Any], listeners: Sequence[Listener], cfg: Config, **options: Any
+    ) -> None:
+        """Prepare to serve `app`; the other arguments are the loop's."""
+        super().__init__(listeners, cfg, **options)
+        self.requests = 0
+        self._app = app
+        self._waiting: deque[Channel] = deque()
+        self._serving = 0  # threads in the app
+        self._max_queue = cfg.max_queue or 1 << 30
+        self._queue_timeout = cfg.queue_timeout or NEVER
+        for acceptor in self._reception.acceptors:
+            acceptor.endpoint.transmit = self._transmit
+
+    # Events of a connection.
+
+    def _on_channel(self, channel: Channel, events: int) -> None:
+        if channel.running or channel.waits:
+            self._meanwhile(channel, events)
+            return
+        channel.runner = self._runner
+        if channel.lingers:
+            if not channel.discard():
+                self._drop(channel)
+        elif events & WRITE:
+            self._resume(channel)
+        elif events & READ:
+            self._read(channel)
+        elif events & HANGUP:
+            self._drop(channel)
+
+    def _on_deadline(self, channel: Channel) -> None:
+        if channel.fd < 0 or channel.running or channel.waits or channel.deadline != NEVER:
+            return
+        channel.runner = self._runner
+        if channel.lingers or channel.interest & WRITE:
+            self._drop(channel)
+        elif not channel.connection.is_busy():
+            channel.connection.time_out()
+            self._finish(channel)
+
+    def _read(self, channel: Channel) -> None:
+        connection = channel.connection
+        try:
+            data = self._io.recv(channel.fd)
+        except OSError:
+            self._drop(channel)
+            return
+        if data is None:
+            if not channel.is_registered():
+                self._settle(channel)
+            return
+        if data:
+            request = connection.receive(data, self._now)
+        else:
+            connection.end_of_stream()
+            request = None
+        if request is not None:
+            if self._pace < _QUICK and self._has_room():
+                self._serve(channel, request)
+            else:
+                self._enqueue(channel, request)
+        elif connection.is_busy() or channel.interest & WRITE:
+            if not connection.wants_more():
+                channel.wait_for(channel.interest & ~READ)
+        else:
+            self._finish(channel)
+
+    def _meanwhile(self, channel: Channel, events: int) -> None:
+        """Note what a client does while its request is in the app, or waits for it."""
+        connection = channel.connection
+        interest = channel.interest & ~WRITE  # it is sent to when the app has returned
+        if events & READ:
+            try:
+                data = self._io.recv(channel.fd)
+            except OSError:
+                channel.broken = True
+            else:
+                if data:
+                    connection.receive(data, self._now)
+                elif data is not None:
+                    connection.end_of_stream()
+                    # Sooner, it has only said that this was its last request.
+                    if channel.waits and self._now - channel.arrived > _GIVES_UP:
+                        channel.broken = True
+            if not connection.wants_more():
+                interest &= ~READ
+        elif not events & WRITE:
+            channel.broken = True
+        if channel.broken:
+            channel.forget()
+        else:
+            channel.wait_for(interest)
+
+    def _resume(self, channel: Channel) -> None:
+        channel.runner = self._runner
+        if not self._flush(channel):
+            return
+        response = channel.response
+        if response is None:
+            request = channel.connection.next_request(self._now)
+            if request is None:
+                self._finish(channel)
+            elif self._has_room():
+                self._serve(channel, request)
+            else:
+                self._enqueue(channel, request)
+        elif self._has_room():
+            self._go_on(channel, response)
+        else:
+            self._wait_for_app(channel)
+
+    # Waiting for the app.
+
+    def _has_room(self) -> bool:
+        """Return whether one more thread may be in the app."""
+        return self._crew is None or self._serving < self._threads
+
+    def _has_work(self) -> bool:
+        if not self._waiting:
+            return False
+        return self._has_room() or self._is_overdue(self._waiting[0])
+
+    def _is_overdue(self, channel: Channel) -> bool:
+        """Return whether a request has waited for longer than its answer is worth."""
+        return channel.request is not None and self._now - channel.arrived > self._queue_timeout
+
+    def _enqueue(self, channel: Channel, request: Request) -> None:
+        """Let a request wait for its turn, if there is room in the queue."""
+        channel.arrived = self._now
+        channel.request = request
+        if len(self._waiting) < self._max_queue:
+            self._wait_for_app(channel)
+        else:
+            self._refuse(channel)
+
+    def _wait_for_app(self, channel: Channel) -> None:
+        channel.waits = True
+        self._waiting.append(channel)
+        channel.wait_for(READ if channel.connection.wants_more() else 0)
+        # The loop wakes then, and sees that it is overdue.
+        self._deadlines.schedule(channel, self._now + self._queue_timeout)
+
+    def _serve_waiting(self, me: Runner) -> None:
+        while self._has_work():
+            channel = self._waiting.popleft()
+            self._current = channel
+            channel.waits = False
+            channel.runner = me
+            request = channel.request
+            response = channel.response
+            if channel.broken:
+                channel.request = None
+                self._drop(channel)
+            elif response is not None:
+                self._go_on(channel, response)
+            elif self._is_overdue(channel):
+                self._refuse(channel)
+            else:
+                channel.request = None
+                self._serve(channel, request)
+            if self._has_ended() or (not self._has_lost(me) and self._now - self._polled > _QUICK):
+                return  # who leads looks for events in between
+
+    def _refuse(self, channel: Channel) -> None:
+        """Answer a request that cannot be served in time with 503; the connection stays."""
+        refused: Any = channel.request
+        channel.request = None
+        response = self._begin(channel, refused)
+        response.run(_overloaded)
+        self._complete(channel, response)
+        connection = channel.connection
+        if not response.keep_alive:
+            connection.close()
+        elif connection.ahead():
+            if self._flush(channel):
+                request = connection.next_request(self._now)
+                if request is not None:
+                    channel.arrived = self._now
+                    channel.request = request
+                    self._wait_for_app(channel)
+                    return
+        else:
+            connection.next_request(self._now)
+        self._finish(channel)
+
+    def _last_progress(self) -> float:
+        if not self._waiting or self._has_room():
+            return self._now
+        # Requests wait, and no thread has come back from the app: if that goes on, the worker hangs.
+        return max([runner.since for runner in self._runners])
+
+    # Answering.
+
+    def _begin(self, channel: Channel, request: Request) -> Response:
+        response = Response.__new__(Response)
+        response.begin(
+            channel.endpoint,
+            request,
+            channel.connection.out,
+            channel,
+            self._keeps_alive,
+            channel.runner.context,
+        )
+        channel.response = response
+        channel.started = self._now
+        return response
+
+    def _serve(self, channel: Channel, request: Request | None) -> None:
+        """Have `request` answered, and those that came behind it."""
+        began = self._now
+        while request is not None:
+            response = self._begin(channel, request)
+            self._step_down(channel, response)
+            response.run(self._app)
+            self._step_up(channel)
+            if response.state != DONE and not self._drive(channel, response):
+                # It keeps what its app has left in the context; the next request must not see that.
+                channel.runner.renew_context()
+                return
+            request = self._next(channel, response, began)
+        self._finish(channel)
+
+    def _go_on(self, channel: Channel, response: Response) -> None:
+        """Pull more of a response, since the client has taken what was pulled before."""
+        channel.resumed = self._now
+        if self._drive(channel, response):
+            self._serve(channel, self._next(channel, response, self._now))
+
+    def _next(self, channel: Channel, response: Response, began: float) -> Request | None:
+        """Complete `response`; return the next request if it came ahead of its turn, and has its turn now."""
+        self._complete(channel, response)
+        self._pace = max(self._now - max(channel.started, channel.resumed), self._pace * _FORGETS)
+        connection = channel.connection
+        if not response.keep_alive:
+            connection.close()
+            return None
+        if connection.ahead():
+            is_long = self._now - began > _SLICE
+            if (is_long or not self._may_gather(connection)) and not self._flush(channel):
+                return None
+            if is_long and self._leads(channel):
+                self._postpone(channel)
+                return None
+        return connection.next_request(self._now)
+
+    def _may_gather(self, connection: Connection) -> bool:
+        """Return whether an answer may wait for that to the pipelined request behind it."""
+        return (
+            self._pace < _QUICK
+            and len(connection.out) < _PIECES_TOGETHER
+            and connection.pending() < _SENT_TOGETHER
+        )
+
+    def _drive(self, channel: Channel, response: Response) -> bool:
+        """Pull a response from the app as far as the client takes it; return whether it is complete."""
+        began = self._io.monotonic()
+        while response.state != DONE:
+            if response.state == PULLING:
+                self._step_down(channel, response)
+                is_more = response.pull()
+                self._step_up(channel)
+                if not is_more or response.has_all():
+                    continue
+                if not self._flush(channel):
+                    return False
+                if self._io.monotonic() - began > _SLICE and self._leads(channel):
+                    self._postpone(channel)
+                    return False
+            else:
+                # A client need not wait for a slow close(), and a file is sent before it is closed.
+                may_hold = response.state == EXHAUSTED and self._leads(channel) and self._may_hold()
+                if not may_hold and not self._flush(channel):
+                    return False
+                self._step_down(channel, response)
+                response.finish()
+                self._step_up(channel)
+        return True
+
+    def _step_down(self, channel: Channel, response: Response) -> None:
+        """Let another thread go on with the loop while this one calls the app."""
+        if self._crew is not None:
+            runner = channel.runner
+            response.serializer = runner.serializer
+            runner.job = channel
+            runner.since = self._now
+            channel.running = True
+            self._serving += 1
+            self._crew.step_down(runner.number)
+
+    def _step_up(self, channel: Channel) -> None:
+        """Come back from the app: to lead if nobody does."""
+        if self._crew is not None:
+            runner = channel.runner
+            self._crew.step_up(runner.number)
+            if self._crew.leader == runner.number:
+                self._runner = runner
+            runner.job = None
+            channel.running = False
+            self._serving -= 1
+            self._current = channel
+
+    def _leads(self, channel: Channel) -> bool:
+        """Return whether the thread that handles `channel` leads."""
+        return self._crew is None or self._crew.leader == channel.runner.number
+
+    def _postpone(self, channel: Channel) -> None:
+        """Let the others have their turn before this channel goes on."""
+        # Not for WRITE, which would bring it here a second time.
+        channel.wait_for(READ if channel.connection.wants_more() else 0)
+        channel.deadline = NEVER
+        self._runnable.append(channel)
+
+    def _finish(self, channel: Channel) -> None:
+        """Send what is in `out`, now or with others of the batch, and settle."""
+        # It has gone, or waits for WRITE before its next request.
+        if channel.fd < 0 or channel.connection.is_busy():
+            return
+        if channel.connection.out:
+            if self._leads(channel) and self._may_hold():
+                self._hold(channel)
+                return
+            if not self._flush(channel):
+                return
+        self._settle(channel)
+
+    def _abandon(self, channel: Channel) -> None:
+        response: Any = channel.response
+        channel.response = None
+        self._step_down(channel, response)
+        response.abandon()
+        self._step_up(channel)
+        self._complete(channel, response)
+
+    def _complete(self, channel: Channel, response: Response) -> None:
+        """Count and log a response that is complete."""
+        now = self._io.monotonic()
+        self._now = now
+        self.requests += 1
+        channel.response = None
+        if response.failure is not None or response.complaint:
+            self._report(channel, response)
+            response.failure = None  # its traceback holds the app's frame, and that start_response: a cycle
+        if self._access_log is not None:
+            self._access_log.log(
+                response.request.environ,
+                response.status,
+                response.headers,
+                response.body_size,
+                now - channel.started,
+            )
+
+    def _report(self, channel: Channel, response: Response) -> None:
+        environ = response.request.environ
+        what = f"{environ.get('REQUEST_METHOD')} {environ.get('RAW_URI')}"  # the app may have emptied it
+        if response.complaint:
+            self._error_log.warning("%s: %s", what, response.complaint)
+        if response.failure is not None and not channel.broken:
+            self._error_log.error("Error handling request %s", what, exc_info=response.failure)
+
+    def _transmit(self, owner: object) -> None:
+        """Send what write() has put out; raises BrokenPipeError if the client has gone."""
+        channel: Any = owner
+        if not channel.send_through(self._heartbeat):
+            raise BrokenPipeError(errno.EPIPE, "the client has gone")
+
+
+def _overloaded(_environ: dict[str, Any], start_response: Callable[..., object]) -> list[bytes]:
+    """Be the app for requests that are not to reach it (RFC 9110 §15.6.4)."""
+    start_response(_UNAVAILABLE, [("Content-Type", "text/plain; charset=utf-8"), ("Retry-After", "1")])
+    return [f"{_UNAVAILABLE}\n".encode()]

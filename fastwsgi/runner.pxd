@@ -1,0 +1,15 @@
+cimport cython
+
+from ._serializer cimport Serializer as CSerializer
+
+
+@cython.final
+cdef class Runner:
+    cdef readonly int number
+    cdef readonly CSerializer serializer
+    cdef readonly object context
+    cdef object _clean
+    cdef public object job
+    cdef public double since
+
+    cpdef object renew_context(self)

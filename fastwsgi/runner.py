@@ -1,0 +1,35 @@
+"""A thread of the loop, as far as requests are concerned: what it has to itself, and what it is doing.
+
+Threads are in the app at the same time, each between its start_response and the head that is made of it: so
+each has a serializer. And each has a `contextvars.Context`, which only one thread can be in.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from contextvars import Context
+
+    from ._serializer_py import Serializer
+
+__all__ = ["Runner"]
+
+
+class Runner:
+    """Thread `number` of a loop."""
+
+    __slots__ = ("_clean", "context", "job", "number", "serializer", "since")
+
+    def __init__(self, number: int, serializer: Serializer, clean: Context) -> None:
+        """Do nothing yet. Requests begin with what is set in `clean`."""
+        self.number = number
+        self.serializer = serializer
+        self.context = clean.copy()
+        self._clean = clean
+        self.job: Any = None  # the channel whose request it has in the app
+        self.since = 0.0  # when the app was called for it, or for its next piece, monotonic
+
+    def renew_context(self) -> None:
+        """Leave the context to the response that is not done with it, and take a fresh one."""
+        self.context = self._clean.copy()
