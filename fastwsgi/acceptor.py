@@ -87,8 +87,9 @@ def make_acceptors(
     errors: object,
     multithread: bool,
     multiprocess: bool,
+    early_hints: object,
 ) -> list[Acceptor]:
-    """Return an acceptor for each listener; `errors` is wsgi.errors."""
+    """Return an acceptor for each listener; `errors` and `early_hints` go into environ."""
     limits = Limits(
         request_line=cfg.limit_request_line,
         fields=cfg.limit_request_fields,
@@ -106,6 +107,7 @@ def make_acceptors(
             errors=errors,
             multithread=multithread,
             multiprocess=multiprocess,
+            early_hints=early_hints,
         )
         endpoint = Endpoint(
             parser,
@@ -119,6 +121,7 @@ def make_acceptors(
             body_timeout=cfg.body_timeout,
             write_timeout=cfg.write_timeout,
             keepalive=cfg.keepalive,
+            streams=not cfg.request_buffering,
         )
         acceptors.append(Acceptor(listener.fd, endpoint))
     return acceptors

@@ -12,4 +12,5 @@ cdef class Body:
     cpdef object write(self, bytes data)
     @cython.locals(parts=list)
     cpdef object open(self)
+    cpdef bytes take(self)
     cpdef object close(self)

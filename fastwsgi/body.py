@@ -26,7 +26,7 @@ class Body:
         """Start empty.
 
         `limit` is the most bytes it may have, 0 for no limit; past `spool_at` bytes they go to the file
-        that `open_spool` returns.
+        that `open_spool` returns. One that is taken piece by piece has the limit alone.
         """
         self.size = 0
         self._limit = limit
@@ -69,6 +69,11 @@ class Body:
         except OSError as error:
             raise HTTPError(503, f"cannot spool the request body: {error}") from error
         return self._file
+
+    def take(self) -> bytes:
+        """Return what has come since the last call, of a body that is never spooled."""
+        parts, self._parts = self._parts, []
+        return b"".join(parts or ())
 
     def close(self) -> None:
         """Let go of the temporary file, if there is one; it has no name, so nothing remains."""

@@ -25,6 +25,7 @@ cdef class Channel(Timed):
     cdef readonly bint lingers
     cdef public bint broken, running, waits
     cdef public Runner runner
+    cdef public object handover
     cdef CIO _io
     cdef Py_ssize_t _offset, _discards
     cdef bint _registered
@@ -35,13 +36,21 @@ cdef class Channel(Timed):
     @cython.locals(out=list, parts=list, sent=Py_ssize_t)
     cpdef int send(self) except -1
     @cython.locals(outcome=int)
-    cpdef bint send_through(self, heartbeat) except -1
+    cpdef bint send_through(self, Py_ssize_t left=*) except -1
+    @cython.locals(connection=Connection, piece=bytes)
+    cpdef bytes fetch(self, Request request)
+    @cython.locals(data=bytes)
+    cpdef object skip_body(self, Request request)
+    cdef bytes _receive_through(self)
+    cpdef object interrupt(self)
+    cpdef tuple give(self)
+    cpdef bint is_given(self) except -1
     cpdef object linger(self)
     cpdef bint discard(self) except -1
     cpdef object forget(self)
     cpdef object close(self)
-    @cython.locals(now=double, timeout=double, give_up=double)
-    cdef bint _wait_writable(self, heartbeat) except -1
+    @cython.locals(now=double, give_up=double)
+    cdef bint _wait(self, event, double timeout) except -1
     @cython.locals(offset=Py_ssize_t, done=Py_ssize_t)
     cdef object _forget(self, list out, Py_ssize_t sent)
     @cython.locals(sent=Py_ssize_t)

@@ -6,26 +6,30 @@ It owns the descriptor; the loop decides when to send and when to close.
 from __future__ import annotations
 
 import errno
+import os
 import select
+import socket
 from typing import TYPE_CHECKING, Any
 
 from .deadlines import Timed
+from .errors import HTTPError
 from .states import DRAINED, FULL, GONE, NEVER, READ
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ._io_py import IO
     from .connection import Connection
     from .endpoint import Endpoint
+    from .handover import ClientSocket
     from .request import Request
     from .response import Response
 
 __all__ = ["Channel"]
 
 _GATHERED = 64  # pieces in one gathering write
+_READ_AT_ONCE = 65536  # bytes
 _READ_INSTEAD = 65536  # bytes at a time where sendfile(2) does not serve
 _SENT_AHEAD = 1 << 20  # bytes that write() may leave to the loop before it waits for the client
+_SKIPPED = 4  # reads of a body that the app has left
 _MOST_DISCARDED = 262144  # bytes of a refused client
 _BEAT = 500  # milliseconds
 _NO_SENDFILE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -44,6 +48,7 @@ class Channel(Timed):
         "connection",
         "endpoint",
         "fd",
+        "handover",
         "interest",
         "lingers",
         "request",
@@ -72,6 +77,7 @@ class Channel(Timed):
         self.broken = False  # the client went while the app was running
         self.running = False  # the app runs, on a thread of its own; nobody else may answer or close
         self.waits = False  # for the app
+        self.handover: ClientSocket | None = None  # offers the connection to the app
         self.runner: Any = None  # the Runner of the thread that handles it
         self._io = io
         self._registered = False
@@ -124,16 +130,81 @@ class Channel(Timed):
             return GONE
         return DRAINED
 
-    def send_through(self, heartbeat: Callable[[float], None]) -> bool:
-        """Send `out` until little enough of it is left; return False if the client has gone.
+    def send_through(self, left: int = _SENT_AHEAD) -> bool:
+        """Send `out` until only `left` bytes of it are left; return False if the client has gone.
 
-        Waits for the client for as long as write_timeout allows; `heartbeat` is called meanwhile.
+        Waits for the client for as long as write_timeout allows.
         """
         outcome = self.send()
-        while outcome == FULL and self.connection.pending() > _SENT_AHEAD:
-            outcome = self.send() if self._wait_writable(heartbeat) else GONE
+        while outcome == FULL and self.connection.pending() > left:
+            is_ready = self._wait(select.POLLOUT, self.endpoint.write_timeout)
+            outcome = self.send() if is_ready else GONE
         self.broken = outcome == GONE
         return not self.broken
+
+    def fetch(self, request: Request) -> bytes:
+        """Wait for more of the body of `request`, in the thread of the app; return b"" at its end.
+
+        Raises HTTPError if it does not come, or is malformed.
+        """
+        connection = self.connection
+        if request.stream.unasked:
+            request.stream.unasked = False
+            if self.response is not None and not self.response.head_sent:
+                connection.ask()
+                self.send_through(0)
+        piece = b""
+        while not piece and connection.is_streaming():
+            piece = connection.take(self._receive_through())
+        return piece
+
+    def skip_body(self, request: Request) -> None:
+        """Throw away what the app has left of a body; if all of it has come, the connection can go on."""
+        request.stream.cut()
+        try:
+            for _ in range(_SKIPPED):
+                data = self._io.recv(self.fd)
+                if not data:
+                    return
+                self.connection.take(data)
+                if not self.connection.is_streaming():
+                    return
+        except (OSError, HTTPError):
+            pass  # the connection is closed then
+
+    def _receive_through(self) -> bytes:
+        """Return bytes that come while the app waits for them; raises HTTPError if none do."""
+        try:
+            while self._wait(select.POLLIN, self.endpoint.body_timeout):
+                try:
+                    data = os.read(self.fd, _READ_AT_ONCE)
+                except BlockingIOError:
+                    continue
+                if not data:
+                    raise HTTPError(400, "the client has gone before the end of its request's body")
+                return data
+        except OSError as error:
+            raise HTTPError(400, f"the client has gone: {error.strerror}") from None
+        raise HTTPError(408, "body_timeout")
+
+    def interrupt(self) -> None:
+        """Let a fetch() that another thread is in see the end of the stream."""
+        borrowed = socket.socket(fileno=self.fd)
+        try:
+            borrowed.shutdown(socket.SHUT_RD)
+        except OSError:  # the client has gone, which is as good
+            pass
+        finally:
+            borrowed.detach()
+
+    def give(self) -> tuple[int, bytes]:
+        """Give the connection to the app: return a descriptor for it, and what was read ahead."""
+        self.forget()
+        return os.dup(self.fd), self.connection.give()
+
+    def is_given(self) -> bool:
+        """Return whether the app has taken the connection over."""
+        return self.handover is not None and self.handover.taken
 
     def linger(self) -> None:
         """Let the client see the end of what was sent, and throw away what it still sends."""
@@ -166,16 +237,18 @@ class Channel(Timed):
         self._io.close_fd(self.fd)
         self.fd = -1
 
-    def _wait_writable(self, heartbeat: Callable[[float], None]) -> bool:
+    def _wait(self, event: int, timeout: float) -> bool:
+        """Wait for the client, in the thread that calls the app; return False if that takes too long."""
         poll = select.poll()
-        poll.register(self.fd, select.POLLOUT)
-        timeout = self.endpoint.write_timeout
+        poll.register(self.fd, event)
         give_up = self._io.monotonic() + timeout if timeout else NEVER
         while not poll.poll(_BEAT):
             now = self._io.monotonic()
             if now >= give_up:
                 return False
-            heartbeat(now)  # the worker waits, it does not hang
+            self.runner.since = now  # the thread waits, it does not hang
+            if self.endpoint.heartbeat is not None:
+                self.endpoint.heartbeat(now)
         return True
 
     def _forget(self, out: list[Any], sent: int) -> None:

@@ -303,6 +303,13 @@ class _Merge:
             origin = self.origins["worker_class"]
             msg = f"worker_class = 'gevent' ({origin}): gevent is not installed; pip install gevent"
             raise ConfigError(msg)
+        if not values["request_buffering"] and values["worker_class"] != "gevent" and values["threads"] < 2:
+            origin = self.origins["request_buffering"]
+            msg = (
+                f"request_buffering = False ({origin}): an app that waits for a body would stop its worker;"
+                " use --threads 2 or more, or -k gevent"
+            )
+            raise ConfigError(msg)
         app = values["wsgi_app"]
         if values["proc_name"] is None and app is not None:
             name = app if isinstance(app, str) else getattr(app, "__qualname__", type(app).__name__)

@@ -5,7 +5,8 @@ from .chunked cimport ChunkedDecoder
 from .endpoint cimport Endpoint
 from .request cimport Request
 
-cdef int IDLE, HEAD, BODY, BUSY, CLOSING
+cdef int IDLE, HEAD, BODY, BUSY, CLOSING, STREAM
+cdef long long _NEVER_SPOOLED
 cdef Py_ssize_t _READ_AHEAD
 cdef double NEVER
 
@@ -29,6 +30,7 @@ cdef class Connection:
 
     cpdef bint is_closing(self)
     cpdef bint is_busy(self)
+    cpdef bint is_streaming(self)
     cpdef bint is_idle(self)
     cpdef bint wants_more(self) except -1
     cpdef bint ahead(self)
@@ -37,14 +39,21 @@ cdef class Connection:
     cpdef Request next_request(self, double now)
     cpdef object end_of_stream(self)
     cpdef object time_out(self)
+    cpdef bytes give(self)
     cpdef object close(self)
     @cython.locals(endpoint=Endpoint, request=Request)
     cdef Request _parse(self, bytes data, Py_ssize_t start, double now)
     @cython.locals(endpoint=Endpoint, whole=bytes)
     cdef Request _receive_head(self, bytes data, double now)
-    @cython.locals(endpoint=Endpoint, start=Py_ssize_t, length=cython.longlong, available=Py_ssize_t)
+    @cython.locals(endpoint=Endpoint, start=Py_ssize_t, length=cython.longlong, available=Py_ssize_t,
+                   spool_at=cython.longlong, whole=Request)
     cdef Request _begin(self, Request request, bytes data, double now)
-    @cython.locals(body=Body, request=Request, environ=dict, position=cython.longlong, timeout=double)
+    cpdef object ask(self)
+    @cython.locals(body=Body, position=Py_ssize_t)
+    cpdef bytes take(self, bytes data)
+    @cython.locals(body=Body, position=Py_ssize_t)
+    cdef Py_ssize_t _decode(self, bytes data, Py_ssize_t start) except -2
+    @cython.locals(body=Body, request=Request, environ=dict, position=Py_ssize_t, timeout=double)
     cdef Request _receive_body(self, bytes data, Py_ssize_t start, double now)
     cdef Request _hand_out(self, Request request, bytes data, Py_ssize_t end)
     cdef object _release_body(self)

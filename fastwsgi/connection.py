@@ -8,6 +8,7 @@ the next one. After an error or a request that ends the connection nothing more 
   IDLE    | a whole head: BODY or BUSY; else HEAD  | CLOSING             | CLOSING, silently
   HEAD    | the head is whole: BODY or BUSY        | CLOSING             | 408, CLOSING
   BODY    | the body is whole: BUSY                | CLOSING             | 408, CLOSING
+  STREAM  | the app's to take; the last: BUSY      | the app's to see    | (the engine's own)
   BUSY    | kept for later                         | close when answered | (the engine's own)
   CLOSING | thrown away                            | -                   | -
   any     | malformed or too large: 4xx/5xx, CLOSING
@@ -35,8 +36,11 @@ HEAD = 1
 BODY = 2
 BUSY = 3
 CLOSING = 4
+STREAM = 5
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+_NEVER_SPOOLED = 1 << 62  # bytes
 
 # Bytes that a client may send ahead of the response it waits for, before it is no longer read from.
 _READ_AHEAD = 65536
@@ -93,7 +97,11 @@ class Connection:
 
     def is_busy(self) -> bool:
         """Return whether a request is being answered."""
-        return self.state == BUSY
+        return self.state == BUSY or self.state == STREAM
+
+    def is_streaming(self) -> bool:
+        """Return whether more of a request's body is to come, for the app that answers it to read."""
+        return self.state == STREAM
 
     def is_idle(self) -> bool:
         """Return whether it waits for a next request of which nothing has come yet, with nothing to send."""
@@ -103,7 +111,7 @@ class Connection:
         """Return whether the client should be read from now."""
         if self.state == BUSY:
             return not self.ended and (self._buffer is None or len(self._buffer) - self._offset < _READ_AHEAD)
-        return self.state != CLOSING
+        return self.state != CLOSING and self.state != STREAM
 
     def ahead(self) -> bool:
         """Return whether bytes of a next request have come ahead of its turn."""
@@ -136,6 +144,8 @@ class Connection:
     def next_request(self, now: float) -> Request | None:
         """Go on after a request has been answered; return the next if it has come ahead of its turn."""
         self._release_body()
+        if self.state == STREAM:
+            self.close()  # whatever comes next is not a request
         if self.state != BUSY:
             return None
         self.state = IDLE
@@ -155,7 +165,7 @@ class Connection:
     def end_of_stream(self) -> None:
         """Note that the client sends nothing more; it may still wait for the answer to its request."""
         self.ended = True
-        if self.state != BUSY:
+        if not self.is_busy():
             self.close()
 
     def time_out(self) -> None:
@@ -165,11 +175,19 @@ class Connection:
         else:
             self.close()
 
+    def give(self) -> bytes:
+        """Give up the connection to the app; return what has come behind its request."""
+        ahead = b"" if self._buffer is None else bytes(self._buffer[self._offset :])
+        self._buffer = None
+        self.out.clear()
+        self.close()
+        return ahead
+
     def close(self) -> None:
         """Take nothing more from the client; what is in `out` may still be sent."""
-        self.state = CLOSING
         self.deadline = NEVER
-        self.unread = self._buffer is not None
+        self.unread = self._buffer is not None or self.state == STREAM
+        self.state = CLOSING
         self._release_body()
         self._buffer = None
         self._request = None
@@ -220,34 +238,64 @@ class Connection:
             return self._hand_out(request, data, start + length)
         limits = endpoint.limits
         self._request = request
-        self._body = Body(limits.body, endpoint.spool_at, endpoint.open_spool)
+        spool_at = _NEVER_SPOOLED if endpoint.streams else endpoint.spool_at
+        self._body = Body(limits.body, spool_at, endpoint.open_spool)
         self.state = BODY
         if length < 0:
             self._decoder = ChunkedDecoder(limits.fields, limits.field_size)
         else:
             self._body.expect(length)
             self._to_come = length
-        if request.expect_continue and available == 0:
-            self.out.append(_CONTINUE)  # RFC 9110 §10.1.1: not once the body has begun to arrive
-        return self._receive_body(data, start, now)
+        if request.expect_continue and available == 0 and not endpoint.streams:
+            self.ask()  # RFC 9110 §10.1.1: not once the body has begun to arrive
+        whole = self._receive_body(data, start, now)
+        if whole is not None or not endpoint.streams:
+            return whole
+        self.state = STREAM
+        self.deadline = NEVER
+        self.served += 1
+        return request
 
     # Bodies.
+
+    def ask(self) -> None:
+        """Tell the client to send the body that it has announced."""
+        self.out.append(_CONTINUE)
+
+    def take(self, data: bytes) -> bytes:
+        """Take bytes that have come while the app reads the body; return the piece of body that is in them.
+
+        Returns b"" also when they hold nothing of it yet. Raises HTTPError.
+        """
+        body: Any = self._body
+        position = self._decode(data, 0)
+        piece: bytes = body.take()
+        if position >= 0:
+            if position < len(data):
+                self._buffer = data
+                self._offset = position
+            self.state = BUSY  # the last of all: from here on the loop may read ahead
+        return piece
+
+    def _decode(self, data: bytes, start: int) -> int:
+        """Decode `data[start:]` into the body; return where the body ends, -1 if it is not whole."""
+        body: Any = self._body
+        if self._decoder is not None:
+            position = self._decoder.decode(data, start, body)
+            return position if self._decoder.done else -1
+        size = min(len(data) - start, self._to_come)
+        if size:
+            body.write(data[start : start + size])
+            self._to_come -= size
+        return start + size if self._to_come == 0 else -1
 
     def _receive_body(self, data: bytes, start: int, now: float) -> Request | None:
         body: Any = self._body
         timeout = self._endpoint.body_timeout
         self.deadline = now + timeout if timeout else NEVER
-        if self._decoder is not None:
-            position = self._decoder.decode(data, start, body)
-            if not self._decoder.done:
-                return None
-        else:
-            position = min(len(data), start + self._to_come)
-            if position > start:
-                body.write(data[start:position])
-                self._to_come -= position - start
-            if self._to_come > 0:
-                return None
+        position = self._decode(data, start)
+        if position < 0:
+            return None
         request: Any = self._request
         environ = request.environ
         environ["wsgi.input"] = body.open()
@@ -268,6 +316,9 @@ class Connection:
 
     def _release_body(self) -> None:
         if self._body is not None:
+            if self._request is not None and self._request.stream is not None:
+                self._request.stream.cut()
+                self._request = None
             self._body.close()
             self._body = None
             self._decoder = None

@@ -13,4 +13,5 @@ cdef class Endpoint:
     cdef readonly long long spool_at
     cdef readonly object open_spool, region_of
     cdef readonly double header_timeout, body_timeout, write_timeout, keepalive
-    cdef public object transmit
+    cdef readonly bint streams
+    cdef public object transmit, heartbeat

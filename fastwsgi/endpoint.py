@@ -21,6 +21,7 @@ class Endpoint:
         "base",
         "body_timeout",
         "header_timeout",
+        "heartbeat",
         "keepalive",
         "limits",
         "open_spool",
@@ -28,6 +29,7 @@ class Endpoint:
         "region_of",
         "serializer",
         "spool_at",
+        "streams",
         "transmit",
         "write_timeout",
     )
@@ -46,12 +48,15 @@ class Endpoint:
         body_timeout: float = 30.0,
         write_timeout: float = 30.0,
         keepalive: float = 2.0,
+        streams: bool = False,
     ) -> None:
         """Gather the parts.
 
         `open_spool` opens a temporary file for bodies of more than `spool_at` bytes; `region_of` tells the
         region of a file that sendfile(2) could send, and is None where it may not be used. The engine sets
-        `transmit`, which sends what a connection has put out while its app still runs.
+        `transmit`, which sends what a connection has put out while its app still runs, and `heartbeat`, which
+        is told the monotonic time while a thread that leads the loop waits for a client. `streams` says that
+        the app is called before a body has come whole, and reads it itself.
         """
         self.parser = parser
         self.serializer = serializer
@@ -61,7 +66,9 @@ class Endpoint:
         self.open_spool = open_spool
         self.region_of = region_of
         self.transmit: Callable[[Any], None] | None = None
+        self.heartbeat: Callable[[float], None] | None = None
         self.header_timeout = header_timeout
         self.body_timeout = body_timeout
         self.write_timeout = write_timeout
         self.keepalive = keepalive
+        self.streams = streams

@@ -18,6 +18,7 @@ cdef class Engine(Loop):
     cdef object _app, _waiting
     cdef Py_ssize_t _max_queue
     cdef int _serving
+    cdef bint _has_warned
     cdef double _queue_timeout
 
     cdef object _on_channel(self, Channel channel, int events)
@@ -64,3 +65,10 @@ cdef class Engine(Loop):
     cdef object _report(self, Channel channel, Response response)
     @cython.locals(channel=Channel)
     cpdef object _transmit(self, owner)
+    @cython.locals(channel=Channel, response=Response)
+    cpdef object _early_hints(self, fields)
+
+    cdef object _offer(self, Channel channel, Request request)
+    cpdef tuple _give(self, Channel channel)
+    cdef object _part(self, Channel channel, Response response)
+    cdef object _see_off(self, Channel channel)

@@ -15,10 +15,12 @@ that waits, and rests when there is none.
 from __future__ import annotations
 
 import errno
+import functools
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from . import http11
+from . import http11, stream
+from .handover import ClientSocket
 from .loop import Loop
 from .response import Response
 from .states import DONE, EXHAUSTED, HANGUP, NEVER, PULLING, READ, WRITE
@@ -40,6 +42,8 @@ _QUICK = 0.001  # seconds; an app that takes no longer is run at once, and its a
 _FORGETS = 0.95  # share of the app's longest time that the next request leaves of it
 _SLICE = 0.01  # seconds for which one generator, or one pipeline, may keep the others waiting
 _GIVES_UP = 0.1  # seconds; a client that ends its side so long after its request does not wait for the answer
+_LAST_WORDS = 2.0  # seconds in which an app that has returned may still answer a client's Close, and
+_LAST_WORDS_STEP = 0.05  # seconds after which it is looked at again
 _SENT_TOGETHER = 65536  # bytes, and
 _PIECES_TOGETHER = 64  # pieces of pipelined answers that may gather
 
@@ -56,10 +60,12 @@ class Engine(Loop):
         self._app = app
         self._waiting: deque[Channel] = deque()
         self._serving = 0  # threads in the app
+        self._has_warned = False  # of WebSockets without threads
         self._max_queue = cfg.max_queue or 1 << 30
         self._queue_timeout = cfg.queue_timeout or NEVER
         for acceptor in self._reception.acceptors:
             acceptor.endpoint.transmit = self._transmit
+            acceptor.endpoint.heartbeat = self._heartbeat if self._threads == 1 else None
 
     # Events of a connection.
 
@@ -82,7 +88,9 @@ class Engine(Loop):
         if channel.fd < 0 or channel.running or channel.waits or channel.deadline != NEVER:
             return
         channel.runner = self._runner
-        if channel.lingers or channel.interest & WRITE:
+        if channel.handover is not None:
+            self._see_off(channel)
+        elif channel.lingers or channel.interest & WRITE:
             self._drop(channel)
         elif not channel.connection.is_busy():
             channel.connection.time_out()
@@ -90,6 +98,9 @@ class Engine(Loop):
 
     def _read(self, channel: Channel) -> None:
         connection = channel.connection
+        if connection.is_streaming():
+            channel.wait_for(channel.interest & ~READ)
+            return
         try:
             data = self._io.recv(channel.fd)
         except OSError:
@@ -119,7 +130,9 @@ class Engine(Loop):
         """Note what a client does while its request is in the app, or waits for it."""
         connection = channel.connection
         interest = channel.interest & ~WRITE  # it is sent to when the app has returned
-        if events & READ:
+        if events & READ and connection.is_streaming():
+            interest &= ~READ  # the app reads
+        elif events & READ:
             try:
                 data = self._io.recv(channel.fd)
             except OSError:
@@ -236,8 +249,9 @@ class Engine(Loop):
     def _last_progress(self) -> float:
         if not self._waiting or self._has_room():
             return self._now
-        # Requests wait, and no thread has come back from the app: if that goes on, the worker hangs.
-        return max([runner.since for runner in self._runners])
+        # Requests wait, and no thread has come back from the app: if that goes on, the worker hangs. A thread
+        # with a WebSocket comes back when that ends.
+        return max([self._now if runner.is_parted() else runner.since for runner in self._runners])
 
     # Answering.
 
@@ -253,6 +267,10 @@ class Engine(Loop):
         )
         channel.response = response
         channel.started = self._now
+        if request.upgrade:
+            self._offer(channel, request)
+        elif channel.connection.is_streaming():
+            stream.attach(channel, request)
         return response
 
     def _serve(self, channel: Channel, request: Request | None) -> None:
@@ -263,6 +281,9 @@ class Engine(Loop):
             self._step_down(channel, response)
             response.run(self._app)
             self._step_up(channel)
+            if channel.handover is not None and channel.is_given():
+                self._part(channel, response)
+                return
             if response.state != DONE and not self._drive(channel, response):
                 # It keeps what its app has left in the context; the next request must not see that.
                 channel.runner.renew_context()
@@ -284,6 +305,8 @@ class Engine(Loop):
         if not response.keep_alive:
             connection.close()
             return None
+        if connection.is_streaming():
+            channel.skip_body(response.request)
         if connection.ahead():
             is_long = self._now - began > _SLICE
             if (is_long or not self._may_gather(connection)) and not self._flush(channel):
@@ -309,6 +332,9 @@ class Engine(Loop):
                 self._step_down(channel, response)
                 is_more = response.pull()
                 self._step_up(channel)
+                if channel.handover is not None and channel.is_given():
+                    self._part(channel, response)
+                    return False
                 if not is_more or response.has_all():
                     continue
                 if not self._flush(channel):
@@ -387,6 +413,9 @@ class Engine(Loop):
         self._now = now
         self.requests += 1
         channel.response = None
+        if channel.handover is not None and not channel.is_given():
+            channel.handover.withdraw()
+            channel.handover = None
         if response.failure is not None or response.complaint:
             self._report(channel, response)
             response.failure = None  # its traceback holds the app's frame, and that start_response: a cycle
@@ -410,8 +439,59 @@ class Engine(Loop):
     def _transmit(self, owner: object) -> None:
         """Send what write() has put out; raises BrokenPipeError if the client has gone."""
         channel: Any = owner
-        if not channel.send_through(self._heartbeat):
+        if channel.is_given():
+            channel.connection.out.clear()
+        if not channel.send_through():
             raise BrokenPipeError(errno.EPIPE, "the client has gone")
+
+    def _early_hints(self, fields: Any) -> None:
+        runner = getattr(self._own, "runner", None)
+        if runner is None:
+            return  # a thread of the app's own; whose request it means cannot be known
+        channel: Any = self._current if self._crew is None else runner.job
+        if channel is not None and channel.response is not None:
+            channel.response.hint(fields)
+
+    # Connections that the app takes over.
+
+    def _offer(self, channel: Channel, request: Request) -> None:
+        """Let the app take the connection over, from a thread that it can keep."""
+        # Of a body, nobody could tell what the app has read and what would look like a frame.
+        if self._crew is not None and request.content_length == 0:
+            channel.handover = ClientSocket(functools.partial(self._give, channel))
+            request.environ["gunicorn.socket"] = channel.handover
+        elif not self._has_warned and request.environ.get("HTTP_UPGRADE", "").lower() == "websocket":
+            self._has_warned = True
+            self._error_log.warning("WebSockets need --threads of 2 or more, or -k gevent")
+
+    def _give(self, channel: Channel) -> tuple[int, bytes]:
+        """Give the connection to the app, which runs; return a descriptor for it, and what was read ahead."""
+        crew: Any = self._crew
+        if not channel.send_through(0):
+            raise BrokenPipeError(errno.EPIPE, "the client has gone")
+        crew.take()
+        try:
+            return channel.give()
+        finally:
+            crew.leave()
+
+    def _part(self, channel: Channel, response: Response) -> None:
+        """Be done with a request whose app has taken the connection."""
+        self._step_down(channel, response)
+        response.switch()
+        self._step_up(channel)
+        self._complete(channel, response)
+        handover: Any = channel.handover
+        handover.ends_at = self._now + _LAST_WORDS
+        self._see_off(channel)
+
+    def _see_off(self, channel: Channel) -> None:
+        """Let threads of the app end what they are doing with the connection, for a moment; then end it."""
+        handover: Any = channel.handover
+        if handover.closed or self._now >= handover.ends_at:
+            self._drop(channel)
+        else:
+            self._deadlines.schedule(channel, self._now + _LAST_WORDS_STEP)
 
 
 def _overloaded(_environ: dict[str, Any], start_response: Callable[..., object]) -> list[bytes]:

@@ -13,7 +13,7 @@ cdef double NEVER, _BEAT, _HELD_FOR, _YIELDS_FOR, _LINGER, _FREED_AT_ONCE
 
 
 cdef class Loop:
-    cdef object _error_log, _access_log, _heartbeat, _reception, _error, _context, _let_run, _company
+    cdef object _error_log, _access_log, _heartbeat, _reception, _error, _context, _let_run, _company, _own
     cdef CIO _io
     cdef Deadlines _deadlines
     cdef Crew _crew
@@ -32,6 +32,7 @@ cdef class Loop:
     cdef object _read(self, Channel channel)
     cdef object _resume(self, Channel channel)
     cdef object _abandon(self, Channel channel)
+    cpdef object _early_hints(self, fields)
     cdef object _serve_waiting(self, Runner me)
     cdef bint _has_room(self)
     cdef bint _has_work(self) except -1

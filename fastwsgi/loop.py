@@ -117,6 +117,7 @@ class Loop:
         self._runner = self._add_runner()  # of the thread that leads
         self._crew: Crew | None = None  # if there may be more than one
         self._error: BaseException | None = None  # that ended a thread
+        self._own = threading.local()  # `runner`: that of the thread which asks
         self._reception = Reception(
             make_acceptors(
                 listeners,
@@ -125,6 +126,7 @@ class Loop:
                 errors=errors or sys.stderr,
                 multithread=self._threads > 1,
                 multiprocess=multiprocess,
+                early_hints=self._early_hints,
             ),
             self._io,
             error_log,
@@ -150,6 +152,10 @@ class Loop:
 
     def _abandon(self, channel: Channel) -> None:
         """End the response of a connection that is to be closed."""
+        raise NotImplementedError
+
+    def _early_hints(self, fields: Any) -> None:
+        """Be `wsgi.early_hints` of whatever request the thread that calls has in the app."""
         raise NotImplementedError
 
     def _serve_waiting(self, me: Runner) -> None:
@@ -217,12 +223,15 @@ class Loop:
             )
         self._reception.open(self._now)
         try:
+            self._own.runner = self._runner
             self._work(self._runner)
             if self._error is not None:
                 raise self._error
         finally:
             self._reception.close()
             for channel in list(self._channels):
+                if channel.handover is not None:
+                    channel.handover.shutdown()  # lets the app's threads see the end, wherever they are
                 if not channel.running:
                     channel.runner = self._runners[0]
                     self._drop(channel)
@@ -258,6 +267,7 @@ class Loop:
         try:
             if is_needed:
                 self._runner = self._add_runner() if number == len(self._runners) else self._runners[number]
+                self._own.runner = self._runner
                 self._work(self._runner)
         except BaseException as error:
             self._error = error
@@ -513,6 +523,9 @@ class Loop:
             return
         if channel.response is not None:
             self._abandon(channel)
+        if channel.handover is not None:
+            channel.handover.shutdown()
+            channel.handover = None
         self._deadlines.cancel(channel)
         channel.close()
         channel.connection.close()

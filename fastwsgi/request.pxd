@@ -9,3 +9,4 @@ cdef class Request:
     cdef public Py_ssize_t head_end
     cdef public long long content_length
     cdef public bint is_head, keep_alive, expect_continue, upgrade
+    cdef public object stream

@@ -31,6 +31,7 @@ class Request:
         "head_end",
         "is_head",
         "keep_alive",
+        "stream",
         "upgrade",
         "version",
     )
@@ -45,3 +46,4 @@ class Request:
         self.keep_alive = version > 0
         self.expect_continue = False
         self.upgrade = False
+        self.stream: Any = None  # the BodyStream, where the app reads the body while it comes

@@ -37,11 +37,13 @@ cdef class Response:
                        object context)
     @cython.locals(serializer=CSerializer)
     cpdef object start_response(self, status, headers, exc_info=*)
+    cpdef object hint(self, fields)
     cpdef object run(self, app)
     cpdef bint pull(self) except -1
     cpdef bint has_all(self)
     cpdef object finish(self)
     cpdef object fail(self, error)
+    cpdef object switch(self)
     cpdef object abandon(self)
     cdef bint _has_no_body(self)
     @cython.locals(length=cython.longlong)

@@ -21,7 +21,7 @@ from .states import DONE, EXHAUSTED, PULLING, SENDING
 from .wsgi import FileWrapper
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from contextvars import Context
     from types import TracebackType
 
@@ -39,6 +39,7 @@ _JOINED_UP_TO = 16384
 _NO_FRAMING = -1
 _CHUNKED = -2
 
+_EARLY_HINTS = "103 Early Hints"
 _CLOSE = b"Connection: close\r\n"
 _KEEP_ALIVE = b"Connection: keep-alive\r\n"
 
@@ -49,6 +50,10 @@ def error_page(serializer: Serializer, status: int, *, is_head: bool = False) ->
     body = f"{status_text}\n".encode()
     block = serializer.render(status_text, [("Content-Type", "text/plain; charset=utf-8")])
     return serializer.assemble(block, 0, len(body), _CLOSE, b"" if is_head else body)
+
+
+def _text(word: str | bytes) -> str:
+    return word.decode("latin-1") if isinstance(word, bytes) else word
 
 
 class Response:
@@ -150,6 +155,20 @@ class Response:
         if transmit is not None:
             transmit(self.owner)
 
+    def hint(self, fields: Iterable[tuple[str | bytes, str | bytes]]) -> None:
+        """Be `wsgi.early_hints`: send a 103 with these fields at once (RFC 8297 §2), unless a head was sent.
+
+        Raises TypeError or ValueError, as start_response does, for fields that no response may have.
+        """
+        if self.head_sent or self.request.version == 0:  # HTTP/1.0 knows no interim responses
+            return
+        headers = [(_text(name), _text(value)) for name, value in fields]
+        block = self.serializer.render(_EARLY_HINTS, headers)
+        self._out.append(block + b"\r\n")
+        transmit = self._endpoint.transmit
+        if transmit is not None:
+            transmit(self.owner)
+
     # What the engine calls.
 
     def run(self, app: Callable[..., Any]) -> None:
@@ -210,17 +229,33 @@ class Response:
 
     def fail(self, error: BaseException) -> None:
         """End the response after an error: with a 500 if nothing has been sent, else by cutting it off."""
-        if self.failure is None:
+        code = 500
+        stream = self.request.stream
+        if stream is not None and stream.error is not None and isinstance(error, OSError):
+            code = stream.error.status  # the client's fault, which the app could not know what to do about
+        elif self.failure is None:
             self.failure = error
         self.keep_alive = False
         if not self.head_sent:
             self.head_sent = True
-            self.status = http11.status_text(500)
-            self.code = 500
+            self.status = http11.status_text(code)
+            self.code = code
             self.headers = None
-            self._out.append(error_page(self.serializer, 500, is_head=self.request.is_head))
+            self._out.append(error_page(self.serializer, code, is_head=self.request.is_head))
         self._chunked = False
         self.finish()
+
+    def switch(self) -> None:
+        """End the response since the app has taken the connection: what it has put out is thrown away."""
+        if type(self.failure) is StopIteration:
+            self.failure = None  # by which Flask-Sock and Engine.IO tell gunicorn that they have
+        if self.state != DONE:
+            self.abandon()
+        self._out.clear()
+        self.status = "101 Switching Protocols"
+        self.code = 101
+        self.headers = None
+        self.body_size = 0
 
     def abandon(self) -> None:
         """End the response because the client has gone."""
@@ -306,6 +341,10 @@ class Response:
             self.keep_alive = False  # RFC 9112 §6.3: HTTP/1.0 reads on to the end of the connection
         if self.code < 200:
             self.keep_alive = False  # whatever follows a switch of protocols is not HTTP/1.1
+        stream = self.request.stream
+        if stream is not None and stream.unasked:
+            # RFC 9110 §10.1.1: now nobody can tell whether the body will come.
+            self.keep_alive = False
         connection = b""
         if not self.keep_alive:
             connection = _CLOSE

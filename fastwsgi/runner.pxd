@@ -12,4 +12,5 @@ cdef class Runner:
     cdef public object job
     cdef public double since
 
+    cpdef bint is_parted(self) except -1
     cpdef object renew_context(self)

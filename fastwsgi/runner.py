@@ -30,6 +30,10 @@ class Runner:
         self.job: Any = None  # the channel whose request it has in the app
         self.since = 0.0  # when the app was called for it, or for its next piece, monotonic
 
+    def is_parted(self) -> bool:
+        """Return whether the app has taken over the connection of its request."""
+        return self.job is not None and bool(self.job.is_given())
+
     def renew_context(self) -> None:
         """Leave the context to the response that is not done with it, and take a fresh one."""
         self.context = self._clean.copy()

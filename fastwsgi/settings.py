@@ -306,6 +306,9 @@ class Config:
     threads: int = _setting(
         _WORKERS, COUNT, 1, "--threads",
         text="Requests that one worker may have in its app at a time.")
+    request_buffering: bool = _setting(
+        _WORKERS, SWITCH, True, "--no-request-buffering",
+        text="Call the app while a request's body is still on its way; needs threads or gevent.")
     max_queue: int = _setting(
         _WORKERS, LIMIT, 0, "--max-queue",
         text="Requests that may wait for a worker's app; one more is answered 503.")

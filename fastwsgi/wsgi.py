@@ -113,6 +113,7 @@ def base_environ(
     errors: object,
     multithread: bool,
     multiprocess: bool,
+    early_hints: object = None,
     script_name: str = "",
 ) -> dict[str, Any]:
     """Return the environ that every request of a listener is a copy of.
@@ -143,6 +144,7 @@ def base_environ(
         "wsgi.file_wrapper": FileWrapper,
         # Bodies are collected before the app is called. Werkzeug tests that the key is there.
         "wsgi.input_terminated": True,
+        "wsgi.early_hints": early_hints,
     }
     _make_roomy(environ)
     return environ
