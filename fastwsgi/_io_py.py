@@ -67,8 +67,9 @@ class IO:
         return int(self._selector.fileno())
 
     def register(self, fd: int, handler: object, events: int) -> None:
-        """Report `events`, READ or WRITE or both, of `fd` from now on, with `handler`."""
-        self._selector.register(fd, events, handler)
+        """Report `events`, READ or WRITE or both or 0 for none, of `fd` from now on, with `handler`."""
+        if events:  # of a descriptor without any, a selector knows nothing
+            self._selector.register(fd, events, handler)
         self._handlers[fd] = handler
 
     def register_listener(self, fd: int, handler: object) -> None:

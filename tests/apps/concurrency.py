@@ -68,6 +68,8 @@ def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[byt
         body = str(COUNTS.get(query, 0)).encode()
     elif path == "/threads":
         body = str(len(os.listdir("/proc/self/task"))).encode()
+    elif path == "/pid":
+        body = str(os.getpid()).encode()
     elif path == "/multithread":
         body = str(environ["wsgi.multithread"]).encode()
     elif path == "/echo":

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from fastwsgi import _impl
 from fastwsgi.connection import Connection
 from fastwsgi.endpoint import Endpoint
+from fastwsgi.errors import HTTPError
 from fastwsgi.request import Limits
 from fastwsgi.states import NEVER
 from fastwsgi.wsgi import EMPTY_INPUT, base_environ
@@ -36,7 +37,12 @@ class Spool(io.BytesIO):
 
 
 def endpoint(
-    spool_at: int = 1024, open_spool: Any = Spool, *, timeouts: bool = True, **limits: Any
+    spool_at: int = 1024,
+    open_spool: Any = Spool,
+    *,
+    timeouts: bool = True,
+    streams: bool = False,
+    **limits: Any,
 ) -> Endpoint:
     bounds = Limits(**limits)
     environ = base_environ(
@@ -57,10 +63,12 @@ def endpoint(
         header_timeout=HEADER if timeouts else 0.0,
         body_timeout=BODY if timeouts else 0.0,
         keepalive=KEEPALIVE if timeouts else 0.0,
+        streams=streams,
     )
 
 
 ENDPOINT = endpoint()
+STREAMING = endpoint(streams=True)
 
 
 def fresh(target: Endpoint = ENDPOINT) -> Connection:
@@ -82,7 +90,7 @@ def drain(connection: Connection, request: Any) -> list[tuple[str, bytes]]:
 
 # --- the table ---------------------------------------------------------------------------------------------
 
-STATES = ("IDLE", "HEAD", "BODY", "BUSY", "CLOSING")
+STATES = ("IDLE", "HEAD", "BODY", "BUSY", "CLOSING", "STREAM")
 PREFIXES = {
     "IDLE": b"",
     "HEAD": b"GET / HT",
@@ -91,11 +99,14 @@ PREFIXES = {
     "BUSY": GET % 1,
     "BUSY ahead": GET % 1 + GET % 2,
     "CLOSING": b"\x00",
+    "STREAM": b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc",
+    "STREAM chunked": b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
 }
+ANSWERING = ("BUSY", "STREAM")
 
 
 def brought_to(name: str) -> Connection:
-    connection = fresh()
+    connection = fresh(STREAMING if name.startswith("STREAM") else ENDPOINT)
     if PREFIXES[name]:
         connection.receive(PREFIXES[name], 1.0)
     assert connection.state == STATES.index(name.partition(" ")[0])
@@ -106,7 +117,7 @@ def brought_to(name: str) -> Connection:
 def test_end_of_stream(name: str) -> None:
     connection = brought_to(name)
     connection.end_of_stream()
-    if name.startswith("BUSY"):
+    if name.startswith(ANSWERING):
         # RFC 9112 §9.6: the client may have closed its half only, and waits for the answer.
         assert connection.is_busy()
         assert not connection.wants_more()
@@ -117,7 +128,7 @@ def test_end_of_stream(name: str) -> None:
     assert statuses(connection) == ([400] if name == "CLOSING" else [])
 
 
-@pytest.mark.parametrize("name", [name for name in PREFIXES if not name.startswith("BUSY")])
+@pytest.mark.parametrize("name", [name for name in PREFIXES if not name.startswith(ANSWERING)])
 def test_deadline_passed(name: str) -> None:
     connection = brought_to(name)
     before = len(connection.out)
@@ -126,7 +137,7 @@ def test_deadline_passed(name: str) -> None:
     assert statuses(connection)[before:] == ([408] if name.startswith(("HEAD", "BODY")) else [])
 
 
-@pytest.mark.parametrize("name", [name for name in PREFIXES if not name.startswith("BUSY")])
+@pytest.mark.parametrize("name", [name for name in PREFIXES if not name.startswith(ANSWERING)])
 def test_malformed(name: str) -> None:
     connection = brought_to(name)
     junk = b"\x00\r\n\r\n" if name != "BODY chunked" else b"cde\x00"
@@ -351,3 +362,101 @@ def test_pending_counts_bytes_in_memory_only() -> None:
     assert connection.pending() == 0
     connection.out.extend([b"abc", object(), b"de"])
     assert connection.pending() == 5
+
+
+# --- bodies that the app reads itself ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_streamed_bodies_come_in_pieces(size: int) -> None:
+    """What follows is the next request, whole or in part."""
+    body = bytes(range(97, 123))
+    chunked = b"5;x=y\r\nabcde\r\n15\r\n%b\r\n0\r\nTrailer: 1\r\n\r\n" % body[5:]
+    for framing, data in ((b"Content-Length: 26", body), (b"Transfer-Encoding: chunked", chunked)):
+        connection = fresh(STREAMING)
+        request = connection.receive(b"POST /1 HTTP/1.1\r\nHost: a\r\n%b\r\n\r\n" % framing, 1.0)
+        assert request is not None
+        assert (connection.is_streaming(), connection.is_busy(), connection.wants_more()) == (
+            True,
+            True,
+            False,
+        )
+        assert connection.deadline == NEVER
+        sent = data + GET % 2
+        taken = b""
+        position = 0
+        while connection.is_streaming():
+            taken += connection.take(sent[position : position + size])
+            position += size
+        assert taken == body
+        assert connection.is_busy()
+        assert connection.receive(sent[position:], 2.0) is None
+        following = connection.next_request(3.0)
+        assert following is not None
+        assert following.environ["PATH_INFO"] == "/2"
+
+
+def test_a_streamed_body_that_has_come_whole() -> None:
+    for data in (POST % (1, 3, b"abc"), CHUNKED % (1, b"3\r\nabc\r\n")):
+        connection = fresh(STREAMING)
+        request = connection.receive(data, 1.0)
+        assert request is not None
+        assert not connection.is_streaming()
+        assert request.environ["wsgi.input"].read() == b"abc"
+        assert request.environ["CONTENT_LENGTH"] == "3"
+
+
+def test_what_had_come_with_the_head_is_taken_first() -> None:
+    connection = brought_to("STREAM")
+    assert connection.take(b"") == b"abc"
+    assert connection.take(b"def") == b"def"
+    connection = brought_to("STREAM chunked")
+    assert connection.take(b"") == b"ab"
+    assert connection.take(b"cde\r") == b"cde"
+    assert connection.take(b"\n") == b""
+
+
+def test_streamed_bodies_are_never_spooled() -> None:
+    Spool.made.clear()
+    connection = fresh(endpoint(spool_at=10, streams=True))
+    connection.receive(POST % (1, 1000, b"abc"), 1.0)
+    assert connection.take(b"x" * 500) == b"abc" + b"x" * 500
+    assert Spool.made == []
+
+
+@pytest.mark.parametrize(
+    ("data", "status"), [(b"x\r\n", 400), (b"5\r\nabcdefg\r\n", 400), (b"9\r\n", 413)], ids=repr
+)
+def test_streamed_bodies_are_held_to_the_same_rules(data: bytes, status: int) -> None:
+    connection = fresh(endpoint(streams=True, body=8))
+    request = connection.receive(CHUNKED.partition(b"%b")[0] % 1, 1.0)
+    assert request is not None
+    with pytest.raises(HTTPError) as refusal:
+        connection.take(data)
+    assert refusal.value.status == status
+    assert connection.out == []  # the app may have begun to answer
+    assert connection.next_request(2.0) is None
+    assert connection.is_closing()
+
+
+def test_after_a_body_that_was_left_nothing_is_a_request() -> None:
+    for leave in (True, False):
+        connection = brought_to("STREAM")
+        if leave:
+            assert connection.next_request(2.0) is None
+        else:
+            connection.close()
+        assert connection.is_closing()
+        assert connection.unread
+        assert connection.receive(b"def456" + GET % 2, 3.0) is None
+
+
+def test_giving_up_the_connection_gives_what_came_behind_the_request() -> None:
+    connection = fresh()
+    connection.receive(GET % 1 + b"\x81\x01a", 1.0)
+    connection.receive(b"\x81\x01b", 1.0)
+    connection.out.append(b"an answer")
+    assert connection.give() == b"\x81\x01a\x81\x01b"
+    assert connection.is_closing()
+    assert connection.out == []
+    assert brought_to("BUSY").give() == b""

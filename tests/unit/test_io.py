@@ -168,6 +168,18 @@ def test_nobody_need_hear_of_a_reset_that_nobody_waits_for(io: Any, tcp: Pair) -
         io.recv(ours.fileno())
 
 
+def test_registered_for_nothing_yet(io: Any, pair: Pair) -> None:
+    ours, theirs = pair
+    io.register(ours.fileno(), "ours", 0)
+    theirs.send(b"x")
+    assert ready(io, 0) == {}
+    io.modify(ours.fileno(), READ)
+    assert ready(io) == {"ours": READ}
+    io.unregister(ours.fileno())
+    io.register(ours.fileno(), "again", 0)
+    io.unregister(ours.fileno())
+
+
 def test_a_half_closed_peer_can_be_answered(io: Any, tcp: Pair) -> None:
     ours, theirs = tcp
     theirs.shutdown(socket.SHUT_WR)

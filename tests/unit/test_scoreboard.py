@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import textwrap
 
 import pytest
 
-from fastwsgi.scoreboard import BOOTING, DRAINING, SERVING, Scoreboard
+from fastwsgi.scoreboard import BOOTING, DRAINING, SERVING, Company, Scoreboard
 from tests.live import ROOT
 
 
@@ -58,6 +59,60 @@ def test_close_gives_the_memory_back() -> None:
     board.close()
     with pytest.raises(ValueError, match="released"):
         record.beat(1.0)
+
+
+# --- a company of workers ------------------------------------------------------------------------------
+
+NOW = 1000.0
+
+
+def company(*others: tuple[int, int, float], mine: int = 0) -> tuple[Scoreboard, Company]:
+    """Return the company as slot 0 sees it; the others have connections, a state, and a time of their turn."""
+    board = Scoreboard(len(others) + 5)
+    board.record(0).state = SERVING
+    for slot, (connections, state, turn) in enumerate(others, 1):
+        board.record(slot).state = state
+        other = board.company(slot)
+        other.show_connections(connections)
+        other.turn[0] = turn
+    me = board.company(0)
+    me.show_connections(mine)
+    me.turn[0] = NOW
+    return board, me
+
+
+@pytest.mark.parametrize(
+    ("others", "expected"),
+    [
+        ([], False),
+        ([(10, SERVING, NOW)], True),
+        ([(10, SERVING, math.inf)], True),  # it waits for events
+        ([(10, SERVING, NOW - 1.0)], False),  # it is stuck in a request
+        ([(10, BOOTING, NOW)], False),
+        ([(10, DRAINING, NOW)], False),
+        ([(95, SERVING, NOW)], False),  # a few more or less are even
+        ([(100, SERVING, NOW), (200, SERVING, NOW)], False),
+        ([(200, SERVING, NOW), (10, SERVING, NOW - 1.0), (20, SERVING, NOW)], True),
+    ],
+)
+def test_who_takes_the_next_connection(others: list[tuple[int, int, float]], expected: bool) -> None:
+    board, me = company(*others, mine=100)
+    assert me.has_freer(100, NOW) is expected
+    board.close()
+
+
+def test_a_few_connections_need_no_sharing() -> None:
+    board, me = company((0, SERVING, NOW))
+    assert [me.has_freer(count, NOW) for count in (1, 2, 3, 4)] == [False, False, False, True]
+    board.close()
+
+
+def test_a_dead_worker_takes_nothing() -> None:
+    board, me = company((0, SERVING, NOW))
+    assert me.has_freer(100, NOW)
+    board.record(1).clear(NOW)
+    assert not me.has_freer(100, NOW)
+    board.close()
 
 
 def test_a_fork_writes_and_its_parent_reads() -> None:

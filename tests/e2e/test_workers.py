@@ -1,0 +1,66 @@
+"""How workers share connections: evenly, and not with one that is stuck."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.live import LiveServer, head
+from tests.processes import wait_for_workers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.gate import Gate
+
+APP = "tests.apps.concurrency:app"
+DEBUG = ("--log-level", "debug")  # says when a worker is ready
+PID = head("/pid")
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+def test_connections_are_shared_evenly(live: Callable[..., LiveServer], workers: int) -> None:
+    """The figures are bench/scenarios/fair.py's; here a worker may be kept from running by other processes."""
+    server = live(APP, "-w", str(workers), "--keep-alive", "60", *DEBUG)
+    wait_for_workers(server, workers)
+    with ExitStack() as stack:
+        peers = [stack.enter_context(server.connect()) for _ in range(40 * workers)]
+        shares = Counter(peer.request(PID).text for peer in peers)
+        assert len(shares) == workers
+        assert max(shares.values()) <= 2 * min(shares.values()), shares
+
+
+def test_connections_that_end_are_made_up_for(live: Callable[..., LiveServer]) -> None:
+    """One worker loses all of its connections: the next ones are its."""
+    server = live(APP, "-w", "2", "--keep-alive", "60", *DEBUG)
+    wait_for_workers(server, 2)
+    with ExitStack() as stack:
+        peers = [stack.enter_context(server.connect()) for _ in range(40)]
+        owners = [peer.request(PID).text for peer in peers]
+        loser = owners[0]
+        for peer, owner in zip(peers, owners, strict=True):
+            if owner == loser:
+                peer.sock.close()
+        again = Counter(stack.enter_context(server.connect()).request(PID).text for _ in range(10))
+        assert again[loser] > 5, (again, Counter(owners))
+
+
+def test_nobody_waits_for_a_worker_that_is_stuck(live: Callable[..., LiveServer], gate: Gate) -> None:
+    """It has accepted some that it could not serve if it had hoarded; here it leaves them to the other."""
+    server = live(APP, "-w", "2", *DEBUG)
+    workers = wait_for_workers(server, 2)
+    with gate.enter(server) as stuck, ExitStack() as stack:
+        peers = [stack.enter_context(server.connect()) for _ in range(100)]
+        for peer in peers:
+            peer.send(PID)
+        servers = {peer.response().text for peer in peers}
+        assert len(servers) == 1
+        assert servers <= {str(pid) for pid in workers}
+        gate.open()
+        assert stuck.response().text == "ok"
