@@ -41,6 +41,7 @@ ONE_SOURCE: Final = (
     "connection",
     "runner",
     "channel",
+    "reception",
     "crew",
     "loop",
     "engine",

@@ -5,27 +5,29 @@ from .channel cimport Channel
 from .connection cimport Connection
 from .crew cimport Crew
 from .deadlines cimport Deadlines, Timed
+from .reception cimport Reception
 from .response cimport Response
 from .runner cimport Runner
 
 cdef int READ, WRITE, DRAINED, GONE, _HELD, _ACCEPT_BATCH
-cdef double NEVER, _BEAT, _HELD_FOR, _YIELDS_FOR, _LINGER, _FREED_AT_ONCE
+cdef double NEVER, _BEAT, _HELD_FOR, _YIELDS_FOR, _LINGER
 
 
 cdef class Loop:
-    cdef object _error_log, _access_log, _heartbeat, _reception, _error, _context, _let_run, _company, _own
+    cdef object _error_log, _access_log, _heartbeat, _error, _context, _let_run, _own
     cdef CIO _io
     cdef Deadlines _deadlines
     cdef Crew _crew
+    cdef Reception _reception
     cdef Runner _runner
     cdef Channel _current
     cdef set _channels
     cdef str _date
-    cdef Py_ssize_t _max_channels, _backlog
+    cdef Py_ssize_t _backlog
     cdef list _held, _runnable, _due, _runners
     cdef double _held_since, _now, _polled, _next_beat, _next_second, _pace, _stop_at, _switch_interval
     cdef int _ready, _index, _threads
-    cdef bint _keeps_alive, _stopped, _stopping, _yields
+    cdef bint _keeps_alive, _stopped, _stopping
 
     cdef object _on_channel(self, Channel channel, int events)
     cdef object _on_deadline(self, Channel channel)
@@ -52,14 +54,9 @@ cdef class Loop:
     cdef object _beat(self)
     @cython.locals(channel=Channel)
     cdef object _accept(self, acceptor, Runner me)
-    @cython.locals(count=Py_ssize_t)
-    cdef object _share(self)
-    @cython.locals(io=CIO, fd=int, is_full=bint, connection=Connection, channel=Channel)
+    @cython.locals(channel=Channel, idle=Channel)
     cdef Channel _take(self, acceptor)
-    @cython.locals(channel=Channel)
-    cdef bint _has_idle(self) except -1
-    @cython.locals(channel=Channel, one=Channel)
-    cdef object _make_room(self)
+    cdef object _share(self)
     cdef bint _may_hold(self)
     @cython.locals(channel=Channel, current=Channel)
     cdef object _send_held(self)
@@ -69,4 +66,3 @@ cdef class Loop:
     @cython.locals(outcome=int, timeout=double)
     cdef bint _flush(self, Channel channel) except -1
     cdef object _drop(self, Channel channel)
-    cdef object _receive_again(self)

@@ -27,11 +27,11 @@ from typing import TYPE_CHECKING, Any
 
 from . import green, http11
 from ._impl import IO, Serializer
-from .acceptor import Acceptor, Reception, make_acceptors
+from .acceptor import Acceptor, make_acceptors
 from .channel import Channel
-from .connection import Connection
 from .crew import Crew
 from .deadlines import Deadlines, Timed
+from .reception import Reception
 from .runner import Runner
 from .states import DRAINED, GONE, NEVER, READ, WRITE
 from .wsgi import SERVER_SOFTWARE
@@ -54,7 +54,6 @@ _HELD_FOR = 0.001
 _YIELDS_FOR = 0.01  # seconds after which a worker looks again whether others take connections
 _LINGER = 2.0  # seconds for which a refused client may go on sending before it is cut
 _LAST_CALL = 1.0  # seconds for a next request on an idle connection of a worker that stops
-_FREED_AT_ONCE = 0.05  # share of the connections that is closed to make room for new ones
 
 
 class Loop:
@@ -83,8 +82,6 @@ class Loop:
         self._heartbeat = heartbeat
         self._io = IO()
         self._deadlines = Deadlines()
-        self._channels: set[Channel] = set()
-        self._max_channels = cfg.worker_connections or 1 << 30
         self._backlog = cfg.backlog
         self._held: list[Channel] = []
         self._held_since = 0.0
@@ -102,13 +99,9 @@ class Loop:
         self._stopped = False
         self._stopping = False
         self._stop_at = NEVER
-        self._company = company
-        self._yields = False  # connections to other workers, which have fewer
-        if company is not None:
-            self._io.show_in(company.turn)
         # Threads.
         is_green = cfg.worker_class == "gevent"
-        self._threads = self._max_channels if is_green else cfg.threads
+        self._threads = cfg.worker_connections if is_green else cfg.threads
         self._switch_interval = NEVER if is_green else sys.getswitchinterval()
         self._let_run = green.make_wait(self._io.fileno()) if is_green else None
         self._context = contextvars.copy_context()
@@ -130,7 +123,10 @@ class Loop:
             ),
             self._io,
             error_log,
+            limit=cfg.worker_connections,
+            company=company,
         )
+        self._channels = self._reception.channels
 
     # What the engine does.
 
@@ -194,9 +190,7 @@ class Loop:
         self._stopping = True
         self._keeps_alive = False
         self._stop_at = self._now + timeout
-        if self._yields:
-            self._yields = False
-            self._reception.open(self._now)
+        self._reception.stop_sharing(self._now)
         for acceptor in self._reception.acceptors:
             # Taken only; what they ask is read when its turn comes.
             for _ in range(self._backlog):
@@ -370,7 +364,11 @@ class Loop:
         """Wait for the next batch, but not while anything of this one is left."""
         self._current = None
         is_left = self._runnable or self._held or self._due or self._has_work()
-        timeout = 0.0 if is_left else self._deadlines.wait(self._now, _YIELDS_FOR if self._yields else _BEAT)
+        timeout = (
+            0.0
+            if is_left
+            else self._deadlines.wait(self._now, _YIELDS_FOR if self._reception.yields else _BEAT)
+        )
         if timeout > 0.0 and self._has_room():
             self._io.show(NEVER)
         if self._crew is None:
@@ -388,7 +386,7 @@ class Loop:
         self._ready = count
         self._now = self._polled = self._io.monotonic()
         self._io.show(self._now)
-        if self._yields:
+        if self._reception.yields:
             self._share()
         if self._now >= self._next_beat:
             self._beat()
@@ -404,7 +402,8 @@ class Loop:
             self._date = http11.http_date(time.gmtime(wall))
             for runner in self._runners:
                 runner.serializer.stamp(self._date)
-        self._receive_again()
+        if not self._stopping:
+            self._reception.reopen(now)
 
     # Accepting.
 
@@ -422,51 +421,19 @@ class Loop:
             if self._has_lost(me):
                 return
 
-    def _share(self) -> None:
-        """Leave connections to other workers as long as those have fewer, or are free and this one is not."""
-        company = self._company
-        if company is None or self._stopping:
-            return
-        count = len(self._channels)
-        company.show_connections(count)
-        self._yields = company.has_freer(count if self._has_room() else 1 << 30, self._now)
-        if self._yields:
-            self._reception.close()
-        else:
-            self._receive_again()
-
     def _take(self, acceptor: Acceptor) -> Channel | None:
-        """Accept one connection, if one is waiting and there is room."""
-        is_full = len(self._channels) >= self._max_channels
-        if is_full and not self._has_idle():
-            self._reception.close()
-        if not self._reception.is_open:
-            return None
-        io = self._io
-        fd = self._reception.accept(acceptor, self._now)
-        if fd < 0:
-            return None
-        if is_full:
-            self._make_room()
-        connection = Connection(acceptor.endpoint, io.peer_addr, io.peer_port, self._now)
-        channel = Channel(io, fd, acceptor.endpoint, connection)
-        channel.runner = self._runner
-        self._channels.add(channel)
+        channel = self._reception.take(acceptor, self._now)
+        if channel is not None:
+            channel.runner = self._runner
+            if self._reception.is_crowded():
+                for idle in self._reception.idlest():
+                    self._drop(idle)
         return channel
 
-    def _has_idle(self) -> bool:
-        for channel in self._channels:  # noqa: SIM110 - compiled, a generator would be an object
-            if channel.is_idle():
-                return True
-        return False
-
-    def _make_room(self) -> None:
-        """Close the connections that have been idle for longest."""
-        idle = [one for one in self._channels if one.is_idle()]
-        idle.sort(key=_deadline_of)
-        # More than one, so that the search for them is worth it.
-        for channel in idle[: 1 + int(self._max_channels * _FREED_AT_ONCE)]:
-            self._drop(channel)
+    def _share(self) -> None:
+        """Decide anew whether the next connection is for this worker."""
+        if not self._stopping:
+            self._reception.share(self._has_room(), self._now)
 
     # Sending.
 
@@ -530,18 +497,4 @@ class Loop:
         channel.close()
         channel.connection.close()
         self._channels.discard(channel)
-        if self._company is None:
-            self._receive_again()
-        else:
-            self._share()
-
-    def _receive_again(self) -> None:
-        """Accept again, if that was given up and there is room by now."""
-        if self._reception.is_open or self._stopping or self._yields:
-            return
-        if len(self._channels) < self._max_channels or self._has_idle():
-            self._reception.open(self._now)
-
-
-def _deadline_of(channel: Channel) -> float:
-    return channel.deadline
+        self._share()

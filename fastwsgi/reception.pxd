@@ -1,0 +1,33 @@
+cimport cython
+
+from ._io cimport IO as CIO
+from .channel cimport Channel
+from .connection cimport Connection
+
+cdef double _PAUSE, _FREED_AT_ONCE
+cdef int _BUSY
+
+
+@cython.final
+cdef class Reception:
+    cdef readonly list acceptors
+    cdef readonly set channels
+    cdef readonly bint is_open, yields
+    cdef CIO _io
+    cdef object _error_log, _company
+    cdef Py_ssize_t _limit
+    cdef double _again_at
+
+    cpdef object open(self, double now)
+    cpdef object close(self)
+    cpdef object reopen(self, double now)
+    @cython.locals(count=Py_ssize_t)
+    cpdef object share(self, bint is_free, double now)
+    cpdef object stop_sharing(self, double now)
+    @cython.locals(io=CIO, fd=int, connection=Connection, channel=Channel)
+    cpdef Channel take(self, acceptor, double now)
+    cpdef bint is_crowded(self)
+    @cython.locals(channel=Channel)
+    cpdef list idlest(self)
+    @cython.locals(channel=Channel)
+    cdef bint _has_idle(self) except -1

@@ -1,0 +1,149 @@
+"""Which connections a worker takes, and how many: it accepts, leaves to others, and makes room.
+
+It owns the set of the loop's connections. All acceptors are open or closed together; closed, connections wait
+in the kernel's backlog, where another worker may take them. Closed is right
+
+- after descriptors have run out, for a moment: the connection would be reported without end;
+- with `worker_connections` connections, none of which is idle; otherwise those idle for longest give way;
+- while another worker that is free has fewer: what is accepted here could be served sooner there.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Any
+
+from .channel import Channel
+from .connection import Connection
+
+if TYPE_CHECKING:
+    import logging
+
+    from ._io_py import IO
+    from .acceptor import Acceptor
+    from .scoreboard import Company
+
+__all__ = ["Reception"]
+
+_PAUSE = 0.25  # seconds without accepting after descriptors ran out
+_FREED_AT_ONCE = 0.05  # share of the connections that is closed to make room for new ones
+_BUSY = 1 << 30  # connections; more than any worker has
+_OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+class Reception:
+    """The acceptors of a loop, and the connections that came through them."""
+
+    __slots__ = (
+        "_again_at",
+        "_company",
+        "_error_log",
+        "_io",
+        "_limit",
+        "acceptors",
+        "channels",
+        "is_open",
+        "yields",
+    )
+
+    def __init__(
+        self,
+        acceptors: list[Acceptor],
+        io: IO,
+        error_log: logging.Logger,
+        *,
+        limit: int,
+        company: Company | None,
+    ) -> None:
+        """Start closed. Take up to `limit` connections; share them with the other workers of `company`."""
+        self.acceptors = acceptors
+        self.channels: set[Channel] = set()
+        self.is_open = False
+        self.yields = False  # to another worker, which is to be looked at again soon
+        self._io = io
+        self._error_log = error_log
+        self._limit = limit
+        self._company = company
+        self._again_at = 0.0
+        if company is not None:
+            io.show_in(company.turn)
+
+    def open(self, now: float) -> None:
+        """Have waiting connections reported from now on, unless that has to pause."""
+        if not self.is_open and now >= self._again_at:
+            self.is_open = True
+            for acceptor in self.acceptors:
+                self._io.register_listener(acceptor.fd, acceptor)
+
+    def close(self) -> None:
+        """Let connections wait in the backlog."""
+        if self.is_open:
+            self.is_open = False
+            for acceptor in self.acceptors:
+                self._io.unregister(acceptor.fd)
+
+    def reopen(self, now: float) -> None:
+        """Open again if nothing is against it any more."""
+        if not self.is_open and not self.yields and (len(self.channels) < self._limit or self._has_idle()):
+            self.open(now)
+
+    def share(self, is_free: bool, now: float) -> None:
+        """Leave connections to other workers as long as those have fewer, or only they are free."""
+        company = self._company
+        if company is not None:
+            count = len(self.channels)
+            company.show_connections(count)
+            self.yields = company.has_freer(count if is_free else _BUSY, now)
+            if self.yields:
+                self.close()
+                return
+        self.reopen(now)
+
+    def stop_sharing(self, now: float) -> None:
+        """Take what is in the backlog, whoever else could: the worker is about to stop."""
+        self._company = None
+        self.yields = False
+        self.open(now)
+
+    def take(self, acceptor: Acceptor, now: float) -> Channel | None:
+        """Accept one connection, if one is waiting and there may be room for it."""
+        if len(self.channels) >= self._limit and not self._has_idle():
+            self.close()
+        if not self.is_open:
+            return None
+        io = self._io
+        try:
+            fd = io.accept(acceptor.fd)
+        except OSError as error:
+            if error.errno not in _OUT_OF_DESCRIPTORS:
+                raise
+            self._error_log.warning("cannot accept connections for now: %s", error.strerror)
+            self.close()
+            self._again_at = now + _PAUSE
+            return None
+        if fd < 0:
+            return None
+        connection = Connection(acceptor.endpoint, io.peer_addr, io.peer_port, now)
+        channel = Channel(io, fd, acceptor.endpoint, connection)
+        self.channels.add(channel)
+        return channel
+
+    def is_crowded(self) -> bool:
+        """Return whether there are more connections than there may be."""
+        return len(self.channels) > self._limit
+
+    def idlest(self) -> list[Channel]:
+        """Return the connections that have been idle for longest: more than one, so that the search pays."""
+        idle: list[Any] = [channel for channel in self.channels if channel.is_idle()]
+        idle.sort(key=_deadline_of)
+        return idle[: 1 + int(self._limit * _FREED_AT_ONCE)]
+
+    def _has_idle(self) -> bool:
+        for channel in self.channels:  # noqa: SIM110 - compiled, a generator would be an object
+            if channel.is_idle():
+                return True
+        return False
+
+
+def _deadline_of(channel: Channel) -> float:
+    return channel.deadline
