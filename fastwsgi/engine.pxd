@@ -18,6 +18,7 @@ cdef class Engine(Loop):
     cdef object _app, _waiting
     cdef Py_ssize_t _max_queue
     cdef int _serving
+    cdef long long _last_request
     cdef bint _has_warned
     cdef double _queue_timeout
 

@@ -19,11 +19,12 @@ import functools
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from . import http11, stream
+from . import stream
 from .handover import ClientSocket
 from .loop import Loop
 from .response import Response
 from .states import DONE, EXHAUSTED, HANGUP, NEVER, PULLING, READ, WRITE
+from .wsgi import overloaded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Engine"]
 
-_UNAVAILABLE = http11.status_text(503)
 _QUICK = 0.001  # seconds; an app that takes no longer is run at once, and its answers may be held back
 _FORGETS = 0.95  # share of the app's longest time that the next request leaves of it
 _SLICE = 0.01  # seconds for which one generator, or one pipeline, may keep the others waiting
@@ -52,15 +52,22 @@ class Engine(Loop):
     """The loop with an app."""
 
     def __init__(
-        self, app: Callable[..., Any], listeners: Sequence[Listener], cfg: Config, **options: Any
+        self,
+        app: Callable[..., Any],
+        listeners: Sequence[Listener],
+        cfg: Config,
+        *,
+        max_requests: int = 0,
+        **options: Any,
     ) -> None:
-        """Prepare to serve `app`; the other arguments are the loop's."""
+        """Prepare to serve `app`; the heart beats at once after `max_requests`. The rest is the loop's."""
         super().__init__(listeners, cfg, **options)
         self.requests = 0
         self._app = app
         self._waiting: deque[Channel] = deque()
         self._serving = 0  # threads in the app
         self._has_warned = False  # of WebSockets without threads
+        self._last_request = max_requests or -1
         self._max_queue = cfg.max_queue or 1 << 30
         self._queue_timeout = cfg.queue_timeout or NEVER
         for acceptor in self._reception.acceptors:
@@ -229,7 +236,7 @@ class Engine(Loop):
         refused: Any = channel.request
         channel.request = None
         response = self._begin(channel, refused)
-        response.run(_overloaded)
+        response.run(overloaded)
         self._complete(channel, response)
         connection = channel.connection
         if not response.keep_alive:
@@ -251,7 +258,7 @@ class Engine(Loop):
             return self._now
         # Requests wait, and no thread has come back from the app: if that goes on, the worker hangs. A thread
         # with a WebSocket comes back when that ends.
-        return max([self._now if runner.is_parted() else runner.since for runner in self._runners])
+        return max([self._now if runner.is_parted() else runner.since for runner in self.runners])
 
     # Answering.
 
@@ -412,6 +419,8 @@ class Engine(Loop):
         now = self._io.monotonic()
         self._now = now
         self.requests += 1
+        if self.requests == self._last_request:
+            self._next_beat = now
         channel.response = None
         if channel.handover is not None and not channel.is_given():
             channel.handover.withdraw()
@@ -492,9 +501,3 @@ class Engine(Loop):
             self._drop(channel)
         else:
             self._deadlines.schedule(channel, self._now + _LAST_WORDS_STEP)
-
-
-def _overloaded(_environ: dict[str, Any], start_response: Callable[..., object]) -> list[bytes]:
-    """Be the app for requests that are not to reach it (RFC 9110 §15.6.4)."""
-    start_response(_UNAVAILABLE, [("Content-Type", "text/plain; charset=utf-8"), ("Retry-After", "1")])
-    return [f"{_UNAVAILABLE}\n".encode()]

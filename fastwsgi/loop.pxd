@@ -24,7 +24,8 @@ cdef class Loop:
     cdef set _channels
     cdef str _date
     cdef Py_ssize_t _backlog
-    cdef list _held, _runnable, _due, _runners
+    cdef readonly list runners
+    cdef list _held, _runnable, _due
     cdef double _held_since, _now, _polled, _next_beat, _next_second, _pace, _stop_at, _switch_interval
     cdef int _ready, _index, _threads
     cdef bint _keeps_alive, _stopped, _stopping

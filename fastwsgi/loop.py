@@ -106,7 +106,7 @@ class Loop:
         self._let_run = green.make_wait(self._io.fileno()) if is_green else None
         self._context = contextvars.copy_context()
         self._date = ""
-        self._runners: list[Runner] = []
+        self.runners: list[Runner] = []
         self._runner = self._add_runner()  # of the thread that leads
         self._crew: Crew | None = None  # if there may be more than one
         self._error: BaseException | None = None  # that ended a thread
@@ -227,7 +227,7 @@ class Loop:
                 if channel.handover is not None:
                     channel.handover.shutdown()  # lets the app's threads see the end, wherever they are
                 if not channel.running:
-                    channel.runner = self._runners[0]
+                    channel.runner = self.runners[0]
                     self._drop(channel)
             if self._access_log is not None:
                 self._access_log.flush()
@@ -241,8 +241,8 @@ class Loop:
         serializer = Serializer(SERVER_SOFTWARE)
         if self._date:
             serializer.stamp(self._date)
-        runner = Runner(len(self._runners), serializer, self._context)
-        self._runners.append(runner)
+        runner = Runner(len(self.runners), serializer, self._context)
+        self.runners.append(runner)
         return runner
 
     def _start_thread(self, number: int) -> bool:
@@ -260,7 +260,7 @@ class Loop:
         is_needed = crew.join(number)
         try:
             if is_needed:
-                self._runner = self._add_runner() if number == len(self._runners) else self._runners[number]
+                self._runner = self._add_runner() if number == len(self.runners) else self.runners[number]
                 self._own.runner = self._runner
                 self._work(self._runner)
         except BaseException as error:
@@ -400,7 +400,7 @@ class Loop:
             self._next_second = now + 1.0 - wall % 1.0
             self._next_beat = min(self._next_beat, self._next_second)
             self._date = http11.http_date(time.gmtime(wall))
-            for runner in self._runners:
+            for runner in self.runners:
                 runner.serializer.stamp(self._date)
         if not self._stopping:
             self._reception.reopen(now)

@@ -317,6 +317,12 @@ class Config:
         text="A request that has waited longer for the app is answered 503; 0 for never.")
     worker_connections: int = _setting(
         _WORKERS, COUNT, 1000, "--worker-connections", text="Connections one worker keeps open at a time.")
+    max_requests: int = _setting(
+        _WORKERS, LIMIT, 0, "--max-requests",
+        text="Replace a worker after so many requests.")
+    max_requests_jitter: int = _setting(
+        _WORKERS, LIMIT, 0, "--max-requests-jitter",
+        text="Add up to so many, at random, so that workers do not end together.")
     timeout: float = _setting(
         _WORKERS, SECONDS, 30.0, "-t", "--timeout",
         text="Replace a worker that has hung for so long; 0 for never.")
@@ -406,8 +412,8 @@ NOT_YET = frozenset(
     do_handshake_on_connect dogstatsd_tags enable_backlog_metric enable_stdio_inheritance
     forwarded_allow_ips forwarder_headers group http2_cleartext http2_initial_window_size
     http2_max_concurrent_streams http2_max_frame_size http2_max_header_list_size http_parser
-    http_protocols initgroups keyfile logconfig logconfig_dict logconfig_json logger_class max_requests
-    max_requests_jitter nworkers_changed on_dirty_starting on_exit on_reload on_starting paste
+    http_protocols initgroups keyfile logconfig logconfig_dict logconfig_json logger_class nworkers_changed
+    on_dirty_starting on_exit on_reload on_starting paste
     permit_obsolete_folding permit_unconventional_http_method permit_unconventional_http_version post_fork
     post_request post_worker_init pre_exec pre_fork pre_request protocol proxy_allow_ips proxy_protocol
     raw_env raw_paste_global_conf reload reload_engine reload_extra_files reuse_port root_path

@@ -12,8 +12,11 @@ from __future__ import annotations
 
 import faulthandler
 import logging
+import operator
 import os
+import random
 import signal
+import time
 import traceback
 from typing import TYPE_CHECKING, Final
 
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
     from .logs import AccessLog
+    from .runner import Runner
     from .scoreboard import Company, Record
     from .settings import Config
     from .sockets import Listener
@@ -36,6 +40,9 @@ __all__ = ["Worker"]
 
 EXIT_ERROR: Final = 1
 """The loop itself failed. Not one of the codes that mean a failure to boot."""
+
+_NEAR_TIMEOUT: Final = 0.5
+"""Share of `timeout` without a sign of life after which the worker says what it is doing, if it can."""
 
 _SIGNALS: Final = ("TERM", "INT", "QUIT", "USR1", "HUP", "USR2", "WINCH", "TTIN", "TTOU")
 """Taken over from the master's handlers; those that mean nothing to a worker are so ignored, not deadly."""
@@ -74,6 +81,10 @@ class Worker:
         self._channel, self._master = channel, master
         self._error_log, self._access_log = error_log, access_log
         self._engine: Engine
+        self._max_requests = cfg.max_requests
+        if cfg.max_requests:
+            self._max_requests += random.randint(0, cfg.max_requests_jitter)  # noqa: S311 - no secret
+        self._warned = False
         self._in_order = True  # time to let the application's threads end
 
     def run(self) -> int:
@@ -125,6 +136,7 @@ class Worker:
             heartbeat=self._beat,
             multiprocess=self._cfg.workers > 1,
             company=self._company,
+            max_requests=self._max_requests,
         )
         self._engine.add_reader(self._channel, self._on_master_gone)
 
@@ -144,12 +156,31 @@ class Worker:
 
     # --- events of the loop --------------------------------------------------------------------------------
 
-    def _beat(self, now: float) -> None:
-        self._record.beat(now)
+    def _beat(self, progress: float) -> None:
+        """Show a sign of life, the last there was."""
+        self._record.beat(progress)
         self._record.requests = self._engine.requests
+        in_app = sorted(
+            (runner for runner in self._engine.runners if runner.job is not None),
+            key=operator.attrgetter("since"),
+        )
+        self._record.show_app(len(in_app), in_app[0].since if in_app else 0.0)
+        self._warn_of_hang(progress, in_app)
+        if self._engine.requests >= self._max_requests > 0 and self._record.state == scoreboard.SERVING:
+            self._error_log.info("Worker (pid:%d) ends after %d requests", os.getpid(), self._engine.requests)
+            self._drain()
         # A preloaded application may have forked processes that hold the master's end of the pair open.
         if os.getppid() != self._master and self._record.state == scoreboard.SERVING:
             self._on_master_gone()
+
+    def _warn_of_hang(self, progress: float, in_app: Sequence[Runner]) -> None:
+        """Say which requests keep all threads, shortly before the master ends this worker because of it."""
+        now = time.monotonic()
+        is_near = now - progress > self._cfg.timeout * _NEAR_TIMEOUT > 0
+        if is_near and not self._warned:
+            doing = "; ".join(runner.describe(now) for runner in in_app)
+            self._error_log.warning("Worker (pid:%d) is not getting on: %s", os.getpid(), doing)
+        self._warned = is_near
 
     def _on_signals(self, names: Sequence[str]) -> None:
         for name in names:

@@ -9,10 +9,14 @@ from __future__ import annotations
 import sys
 from typing import IO, TYPE_CHECKING, Any, Final
 
+from . import http11
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["EMPTY_INPUT", "SERVER_SOFTWARE", "FileWrapper", "base_environ"]
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+__all__ = ["EMPTY_INPUT", "SERVER_SOFTWARE", "FileWrapper", "base_environ", "overloaded"]
 
 SERVER_SOFTWARE: Final = "fastwsgi"
 
@@ -159,3 +163,12 @@ def _make_roomy(environ: dict[str, Any]) -> None:
         environ[fillers[-1]] = None
     for filler in fillers:
         del environ[filler]
+
+
+_UNAVAILABLE: Final = http11.status_text(503)
+
+
+def overloaded(_environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+    """Be the app for requests that are not to reach the real one (RFC 9110 §15.6.4)."""
+    start_response(_UNAVAILABLE, [("Content-Type", "text/plain; charset=utf-8"), ("Retry-After", "1")])
+    return [f"{_UNAVAILABLE}\n".encode()]

@@ -84,6 +84,23 @@ def test_more_and_fewer_workers(
     assert load.told_to_close > 0
 
 
+@pytest.mark.parametrize("engine", [(), ("--threads", "4")], ids=["inline", "threads"])
+def test_workers_that_have_served_enough(
+    live: Callable[..., LiveServer], traffic: Callable[[LiveServer], Traffic], engine: tuple[str, ...]
+) -> None:
+    """Each ends after its number of requests, another comes, and no request is lost."""
+    options = ("--max-requests", "100", "--max-requests-jitter", "50")
+    server = live(APP, "-w", "2", *engine, *options, *DEBUG)
+    with traffic(server) as load:
+        load.wait_for(1500)
+    assert load.failures == []
+    ends = [int(n) for n in re.findall(r"ends after (\d+) requests", server.log.text)]
+    assert len(ends) >= 6
+    assert min(ends) >= 100
+    # What was being answered, and what came with it, is answered as well.
+    assert max(ends) <= 100 + 50 + 64
+
+
 def test_killed_worker(live: Callable[..., LiveServer], traffic: Callable[[LiveServer], Traffic]) -> None:
     """Only connections that it held are lost, each once, and another worker comes."""
     server = live(APP, "-w", "4", *DEBUG)

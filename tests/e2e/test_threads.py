@@ -111,11 +111,12 @@ def test_when_all_threads_block_the_loop_goes_on(live: Callable[..., LiveServer]
 
 
 def test_all_threads_hang_while_requests_wait(live: Callable[..., LiveServer], gate: Gate) -> None:
-    server = live(APP, "--threads", "2", "--timeout", "1", *DEBUG)
+    server = live(APP, "--threads", "2", "--timeout", "2", *DEBUG)
     server.allow_traceback = True
     (worker,) = wait_for_workers(server, 1)
     with gate.enter(server), gate.enter(server), server.connect() as waiting:
         waiting.send(GET)
+        server.wait_for_log(r"is not getting on: thread \d: 'GET /block\?.*; thread \d: 'GET /block\?.* for")
         server.wait_for_log(rf"WORKER TIMEOUT \(pid:{worker}\)")
         server.wait_for_log(r'concurrency.py", line \d+ in app')
         wait_for_end(worker)
