@@ -5,12 +5,13 @@ Flask's stands in flask_app.py, so that nothing else loads Flask.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["BODY", "hello"]
+__all__ = ["BODY", "hello", "sleep"]
 
 BODY = b"Hello, world!"
 _HEADERS = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(BODY)))]
@@ -21,3 +22,9 @@ def hello(environ: dict[str, Any], start_response: Callable[..., object]) -> lis
     # A fresh list, as an application makes one: a server may not profit from seeing the same object again.
     start_response("200 OK", _HEADERS[:])
     return [BODY]
+
+
+def sleep(environ: dict[str, Any], start_response: Callable[..., object]) -> list[bytes]:
+    """Answer the same after 10 ms, as one that has asked a database."""
+    time.sleep(0.01)
+    return hello(environ, start_response)

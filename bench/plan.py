@@ -17,10 +17,15 @@ _PAGE = "/shop/item/123456"
 
 @dataclass(frozen=True)
 class Target:
-    """A promise: fastwsgi's CPU per request is at most `ratio` times that of `server`."""
+    """A promise: the `figure` of server `ours` is at most `ratio` times that of `server`.
+
+    Without a `server`: it is at least `ratio`.
+    """
 
     server: str
     ratio: float
+    ours: str = "fastwsgi"
+    figure: str = "cpu_us"
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,8 @@ class Case:
     targets: tuple[Target, ...] = ()
     module: str = ""  # what the application needs to be installed
     without: frozenset[str] = frozenset()  # servers that cannot run it
+    only: frozenset[str] = frozenset()  # servers that it is about; empty for all but those of other cases
+    connections: int = 0  # open at once; 0 for what the command line says
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,12 @@ CASES = (
         "hello, Host only",
         "bench.apps:hello",
         "hello.lua",
-        targets=(Target("fastpysgi", 0.80), Target("floor", 1.30)),
+        targets=(
+            Target("fastpysgi", 0.80),
+            Target("floor", 1.30),
+            Target("fastwsgi", 1.10, ours="fastwsgi-32"),
+        ),
+        without=frozenset({"granian-32", "gthread-32"}),
     ),
     Case(
         "browser",
@@ -66,6 +78,7 @@ CASES = (
         "browser.lua",
         path=_PAGE,
         targets=(Target("fastpysgi", 0.75), Target("floor", 1.60)),
+        without=frozenset({"fastwsgi-32", "granian-32", "gthread-32"}),
     ),
     Case(
         "flask",
@@ -74,8 +87,26 @@ CASES = (
         "browser.lua",
         path=_PAGE,
         module="flask",
-        targets=(Target("bjoern", 0.90), Target("granian", 0.75), Target("gthread", 0.40)),
-        without=frozenset({"floor"}),
+        targets=(
+            Target("bjoern", 0.90),
+            Target("granian", 0.75),
+            Target("gthread", 0.40),
+            Target("fastwsgi", 1.10, ours="fastwsgi-32"),
+            Target("fastwsgi", 1.50, ours="fastwsgi-32", figure="p99_us"),
+        ),
+        without=frozenset({"floor", "granian-32", "gthread-32"}),
+    ),
+    Case(
+        "sleep",
+        "an app that sleeps 10 ms, on 32 threads, asked by 32 clients",
+        "bench.apps:sleep",
+        "hello.lua",
+        targets=(
+            Target("", 2900, ours="fastwsgi-32", figure="requests_per_second"),
+            Target("granian-32", 0.80, ours="fastwsgi-32"),
+        ),
+        only=frozenset({"fastwsgi-32", "granian-32", "gthread-32"}),
+        connections=32,
     ),
 )
 
@@ -83,6 +114,25 @@ CASES = (
 REFERENCES = ("fastpysgi", "bjoern", "granian", "floor")
 
 _FASTWSGI = ("{python}", "-m", "fastwsgi", "-w", "1", "-b", "127.0.0.1:{port}", "{app}")
+_GRANIAN = (
+    *("{python}", "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", "{port}"),
+    *(
+        "--workers",
+        "1",
+        "--runtime-threads",
+        "1",
+        "--http",
+        "1",
+        "--no-ws",
+        "--log-level",
+        "warning",
+        "{app}",
+    ),
+)
+_GTHREAD = (
+    *("{python}", "-m", "gunicorn", "-w", "1", "-k", "gthread", "-b", "127.0.0.1:{port}"),
+    *("--log-level", "warning", "{app}"),
+)
 
 SERVERS = (
     Server("floor", ("{floor}", "{port}"), note="canned response, no HTTP, no Python: the machine's limit"),
@@ -101,6 +151,13 @@ SERVERS = (
         on_request=True,
     ),
     Server(
+        "fastwsgi-32",
+        (*_FASTWSGI, "--threads", "32"),
+        module="fastwsgi",
+        environment={"FASTWSGI_REQUIRE_EXTENSIONS": "1"},
+        note="the same with --threads 32",
+    ),
+    Server(
         "fastpysgi",
         ("{python}", "bench/launch_fastpysgi.py", "{port}", "{app}"),
         package="fastpysgi",
@@ -116,33 +173,30 @@ SERVERS = (
     ),
     Server(
         "granian",
-        (
-            *("{python}", "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", "{port}"),
-            *(
-                "--workers",
-                "1",
-                "--blocking-threads",
-                "1",
-                "--runtime-threads",
-                "1",
-                "--http",
-                "1",
-                "--no-ws",
-            ),
-            *("--log-level", "warning", "{app}"),
-        ),
+        (*_GRANIAN, "--blocking-threads", "1"),
         package="granian",
         module="granian",
         note="one runtime thread and one thread for the application: its smallest shape",
     ),
     Server(
         "gthread",
-        (
-            *("{python}", "-m", "gunicorn", "-w", "1", "-k", "gthread", "--threads", "1"),
-            *("-b", "127.0.0.1:{port}", "--log-level", "warning", "{app}"),
-        ),
+        (*_GTHREAD, "--threads", "1"),
         package="gunicorn",
         module="gunicorn",
         note="gunicorn; one thread for the application beside the one that polls; two sends per response",
+    ),
+    Server(
+        "granian-32",
+        (*_GRANIAN, "--blocking-threads", "32"),
+        package="granian",
+        module="granian",
+        note="one runtime thread and 32 for the application",
+    ),
+    Server(
+        "gthread-32",
+        (*_GTHREAD, "--threads", "32"),
+        package="gunicorn",
+        module="gunicorn",
+        note="gunicorn; 32 threads for the application",
     ),
 )

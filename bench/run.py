@@ -103,7 +103,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run_case(
     case: Case, servers: Sequence[Server], options: argparse.Namespace, floor: Path | None, logs: Path
 ) -> dict[str, Row]:
-    taking_part = [server for server in servers if server.name not in case.without]
+    taking_part = [
+        server
+        for server in servers
+        if server.name not in case.without and (not case.only or server.name in case.only)
+    ]
     rows = {server.name: Row(server.name, options.rounds, options.tolerance) for server in taking_part}
     for number in range(options.rounds * (1 + options.patience)):
         # Nobody always comes first, nor always after the same neighbor.
@@ -134,6 +138,7 @@ def _run_round(
     case: Case, server: Server, row: Row, options: argparse.Namespace, floor: Path | None, logs: Path
 ) -> Round:
     port = free_port()
+    connections = case.connections or options.connections
     fills = {"python": _python(options, server), "port": str(port), "app": case.app, "floor": str(floor)}
     environment = {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **server.environment}
     with (
@@ -158,13 +163,13 @@ def _run_round(
                 case=case,
                 cpu=options.client_cpu,
                 seconds=seconds,
-                connections=options.connections,
+                connections=connections,
             )
             after, client_after, machine_after = running.usage(), client_seconds(), busy_seconds(cpus)
             spent = Usage(
                 after.user - before.user, after.system - before.system, after.processes, after.threads
             )
-            row.faults += figures.faults(size, options.connections)
+            row.faults += figures.faults(size, connections)
             if not figures.requests:
                 raise WrongResponseError(f"no response within {seconds} s")
             worked, stolen = (late - early for early, late in zip(machine_before, machine_after, strict=True))

@@ -170,11 +170,19 @@ def target_lines(case: Case, rows: Mapping[str, Row]) -> list[str]:
 
 
 def _judge(case: Case, target: Target, rows: Mapping[str, Row]) -> str:
-    ours, theirs = rows.get(OURS), rows.get(target.server)
-    claim = f"{case.name} ≤ {target.ratio:.2f} × {target.server}"  # noqa: RUF001 - the sign of multiplication
+    ours, theirs = rows.get(target.ours), rows.get(target.server)
+    figure = _FIGURES[target.figure]
+    claim = f"{case.name}, {target.ours}, {target.figure}"
+    if not target.server:
+        claim += f" ≥ {target.ratio:,.0f}"
+        if ours is None or not ours.valid:
+            return f"- {claim}: not measured"
+        reached = ours.over(figure)[0]
+        return f"- {claim}: {reached:,.0f}, {'reached' if reached >= target.ratio else '**not reached**'}"
+    claim += f" ≤ {target.ratio:.2f} × {target.server}"  # noqa: RUF001 - the sign of multiplication
     if ours is None or theirs is None or not (ours.valid and theirs.valid):
         return f"- {claim}: not measured"
-    ratio = ours.cpu_us / theirs.cpu_us
+    ratio = ours.over(figure)[0] / theirs.over(figure)[0]
     return f"- {claim}: {ratio:.3f}, {'reached' if ratio <= target.ratio else '**not reached**'}"
 
 
