@@ -36,6 +36,14 @@ def _stream(gate: str) -> Iterator[bytes]:
     yield b"after"
 
 
+def _flood() -> Iterator[bytes]:
+    """Yield for ever, and count how often."""
+    while True:
+        with LOCK:
+            COUNTS["flood"] = COUNTS.get("flood", 0) + 1
+        yield b"x" * 100_000
+
+
 class _Closing:
     """An endless stream that counts how often it was closed."""
 
@@ -77,6 +85,8 @@ def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[byt
     start_response("200 OK", [("Content-Type", "text/plain")])
     if path == "/stream":
         return _stream(query)
+    if path == "/flood":
+        return _flood()
     if path == "/endless":
         return _Closing()
     return [b"x" * int(query)] if path == "/big" else [body]
