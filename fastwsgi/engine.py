@@ -186,9 +186,7 @@ class Engine(Loop):
         return self._crew is None or self._serving < self._threads
 
     def _has_work(self) -> bool:
-        if not self._waiting:
-            return False
-        return self._has_room() or self._is_overdue(self._waiting[0])
+        return bool(self._waiting) and (self._has_room() or self._is_overdue(self._waiting[0]))
 
     def _is_overdue(self, channel: Channel) -> bool:
         """Return whether a request has waited for longer than its answer is worth."""
@@ -256,8 +254,7 @@ class Engine(Loop):
     def _last_progress(self) -> float:
         if not self._waiting or self._has_room():
             return self._now
-        # Requests wait, and no thread has come back from the app: if that goes on, the worker hangs. A thread
-        # with a WebSocket comes back when that ends.
+        # No thread has come back from the app: if that goes on, the worker hangs, unless it has WebSockets.
         return max([self._now if runner.is_parted() else runner.since for runner in self.runners])
 
     # Answering.
