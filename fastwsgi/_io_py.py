@@ -17,11 +17,11 @@ from __future__ import annotations
 
 import errno
 import os
-import selectors
 import socket
 import time
 from typing import Final
 
+from .green import unpatched
 from .states import READ
 
 __all__ = ["IO", "NOBODY"]
@@ -34,10 +34,9 @@ _NOBODY_NAMES: Final = """
     ETIMEDOUT EPERM
 """
 
-# Those of the system, which gevent may replace later.
-_Selector: Final = selectors.DefaultSelector
-_Socket: Final = socket.socket
-_close: Final = os.close
+_Selector: Final = unpatched("selectors", "DefaultSelector")
+_Socket: Final = unpatched("socket", "socket")
+_close: Final = unpatched("os", "close")
 
 # accept(2) says of these "treat them like EAGAIN by retrying": the connection failed, not the listener.
 NOBODY: Final = frozenset(getattr(errno, name) for name in _NOBODY_NAMES.split() if hasattr(errno, name))

@@ -45,6 +45,12 @@ _COUNTED: Final = frozenset({"TTIN", "TTOU", "INT", "QUIT"})
 """Signals that say more when they come twice; of the others, one of a bunch is enough."""
 
 
+class _Selector(selectors.PollSelector):
+    """Not epoll: a fork would share its set of descriptors with the child. Nor gevent's poll."""
+
+    _selector_cls = green.unpatched("select", "poll")
+
+
 class _Hand(NamedTuple):
     """What the master holds of a worker."""
 
@@ -127,8 +133,7 @@ class Master:
             gc.freeze()
         self._scoreboard = Scoreboard(SLOTS)
         stack.callback(self._scoreboard.close)
-        # Not epoll: a fork would share its set of descriptors with the child.
-        self._selector = stack.enter_context(selectors.PollSelector())
+        self._selector = stack.enter_context(_Selector())
         self._signals = process.Signals(_SIGNALS)
         self._signals.install()
         stack.callback(self._signals.restore)

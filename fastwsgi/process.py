@@ -21,6 +21,7 @@ import traceback
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .errors import EXIT_WORKER_BOOT, ConfigError
+from .green import after_fork, unpatched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -35,6 +36,12 @@ HANDLED: Final = frozenset(
     for name in ("TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "TTIN", "TTOU", "WINCH", "CHLD", "ABRT")
 )
 """Signals that master or worker handle in their own way."""
+
+# gevent's would have its hub wait for our children, and deliver their signal.
+_fork: Final = unpatched("os", "fork")
+_waitpid: Final = unpatched("os", "waitpid")
+_signal: Final = unpatched("signal", "signal")
+_set_wakeup_fd: Final = unpatched("signal", "set_wakeup_fd")
 
 
 # --- signals ---------------------------------------------------------------------------------------------
@@ -69,9 +76,9 @@ class Signals:
             handler: called for each of them, for a time in which nobody reads the descriptor.
         """
         # A full pipe holds 64 Ki signals; what comes on top of that repeats what is in it.
-        self._wakeup_fd = signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
+        self._wakeup_fd = _set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
         for number in self._names:
-            before = signal.signal(number, handler)
+            before = _signal(number, handler)
             self._handlers.setdefault(number, before)
         # A launcher may have blocked some; a fork of ours has blocked all.
         self._mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
@@ -79,7 +86,7 @@ class Signals:
     def hand_over(self) -> None:
         """From now on, someone reads the descriptor; what came before is still in it."""
         for number in self._names:
-            signal.signal(number, _ignore)
+            _signal(number, _ignore)
             # A system call is taken up again after a signal, in C code as well.
             signal.siginterrupt(number, False)
 
@@ -96,14 +103,14 @@ class Signals:
         """Give the signals back to the handlers that had them, and close."""
         for number, handler in self._handlers.items():
             # None: the handler was not set by Python and cannot be set by it.
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)  # type: ignore[arg-type]
+            _signal(number, signal.SIG_DFL if handler is None else handler)
         self.close()
-        signal.set_wakeup_fd(self._wakeup_fd)
+        _set_wakeup_fd(self._wakeup_fd)
         signal.pthread_sigmask(signal.SIG_BLOCK, self._mask & HANDLED)
 
     def close(self) -> None:
         """Close the descriptors; in a fork, whose handlers are about to be replaced."""
-        signal.set_wakeup_fd(-1)
+        _set_wakeup_fd(-1)
         os.close(self.fd)
         os.close(self._write_fd)
 
@@ -138,7 +145,7 @@ def fork(child: Callable[[], int]) -> int:
     flush()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
     try:
-        pid = os.fork()
+        pid: int = _fork()
         if pid == 0:
             _run(child)
     finally:
@@ -152,6 +159,7 @@ def _run(child: Callable[[], int]) -> None:
         # Exit functions registered so far are the parent's, and may delete its files; logging's is for all.
         atexit._clear()  # noqa: SLF001
         atexit.register(logging.shutdown)
+        after_fork()
         code = child()
     except BaseException:
         traceback.print_exc()
@@ -205,7 +213,7 @@ def reap(pids: Iterable[int]) -> list[Ending]:
     for wanted in [-1] if os.getpid() == 1 else pids:
         while True:
             try:
-                pid, status = os.waitpid(wanted, os.WNOHANG)
+                pid, status = _waitpid(wanted, os.WNOHANG)
             except ChildProcessError:
                 # A program around us that ignores SIGCHLD, or waits for all, took the status.
                 if wanted > 0:

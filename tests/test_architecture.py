@@ -20,7 +20,7 @@ PACKAGE = ROOT / "fastwsgi"
 FLOORS = {
     0: "settings http11 errors states",
     1: "actions supervision request policy _parser_py _octets _parser _serializer_py _serializer deadlines body chunked endpoint wsgi response connection",
-    2: "_io_py _io _impl sockets process scoreboard logs app green config files",
+    2: "green _io_py _io _impl sockets process scoreboard logs app config files",
     3: "crew handover runner acceptor channel stream reception loop engine",
     4: "worker",
     5: "master",
