@@ -14,12 +14,25 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import threading
+import time
 from typing import TYPE_CHECKING, Any
+
+from .states import NEVER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Lock", "after_fork", "is_installed", "is_patched", "make_wait", "patch", "unpatched"]
+__all__ = [
+    "Lock",
+    "after_fork",
+    "is_installed",
+    "is_patched",
+    "make_wait",
+    "patch",
+    "primitives",
+    "unpatched",
+]
 
 
 def is_installed() -> bool:
@@ -81,6 +94,17 @@ def make_wait(fd: int) -> Callable[[float], Any]:
             pass
 
     return wait_readable
+
+
+def primitives() -> dict[str, Any]:
+    """Return what a Crew takes that depends on whether it is made of greenlets: arguments by name."""
+    is_green = is_patched()
+    return {
+        "switch_interval": NEVER if is_green else sys.getswitchinterval(),
+        "clock": time.monotonic,
+        "sleep": time.sleep,
+        "make_lock": Lock if is_green else threading.Lock,
+    }
 
 
 class Lock:

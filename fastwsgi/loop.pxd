@@ -14,7 +14,7 @@ cdef double NEVER, _BEAT, _HELD_FOR, _YIELDS_FOR, _LINGER
 
 
 cdef class Loop:
-    cdef object _error_log, _access_log, _heartbeat, _error, _context, _let_run, _own
+    cdef object _error_log, _access_log, _heartbeat, _error, _context, _leave, _let_run, _own
     cdef CIO _io
     cdef Deadlines _deadlines
     cdef Crew _crew
@@ -26,7 +26,7 @@ cdef class Loop:
     cdef Py_ssize_t _backlog
     cdef readonly list runners
     cdef list _held, _runnable, _due
-    cdef double _held_since, _now, _polled, _next_beat, _next_second, _pace, _stop_at, _switch_interval
+    cdef double _held_since, _now, _polled, _next_beat, _next_second, _pace, _stop_at
     cdef int _ready, _index, _threads
     cdef bint _keeps_alive, _stopped, _stopping
 
@@ -41,6 +41,8 @@ cdef class Loop:
     cdef bint _has_work(self) except -1
     cdef double _last_progress(self) except -1
 
+    @cython.locals(channel=Channel)
+    cdef object _close(self)
     cdef Runner _add_runner(self)
     cdef object _work(self, Runner me)
     cdef bint _has_ended(self) except -1
@@ -49,7 +51,7 @@ cdef class Loop:
     cdef bint _contain(self) except -1
     @cython.locals(io=CIO, channel=Channel, index=int)
     cdef object _turn(self, Runner me)
-    @cython.locals(timeout=double, count=int, is_left=bint)
+    @cython.locals(timeout=double, longest=double, count=int, is_left=bint)
     cdef object _wait(self)
     @cython.locals(now=double, wall=double, runner=Runner)
     cdef object _beat(self)

@@ -69,17 +69,20 @@ class Loop:
         heartbeat: Callable[[float], None],
         multiprocess: bool,
         company: Company | None = None,
+        leave: Callable[[BaseException | None], None] | None = None,
         errors: Any = None,
     ) -> None:
         """Prepare to serve on `listeners`.
 
         `heartbeat` is called about twice a second with the monotonic time; `multiprocess` tells the app
         whether others serve beside this one; `company` are those others, to share connections with them;
-        `errors` is `wsgi.errors`, standard error by default.
+        `leave` may end the process, with an error if there was one, where run() cannot return, since its
+        thread is in the app; `errors` is `wsgi.errors`, standard error by default.
         """
         self._error_log = error_log
         self._access_log = access_log
         self._heartbeat = heartbeat
+        self._leave = leave
         self._io = IO()
         self._deadlines = Deadlines()
         self._backlog = cfg.backlog
@@ -100,10 +103,8 @@ class Loop:
         self._stopping = False
         self._stop_at = NEVER
         # Threads.
-        is_green = cfg.worker_class == "gevent"
-        self._threads = cfg.worker_connections if is_green else cfg.threads
-        self._switch_interval = NEVER if is_green else sys.getswitchinterval()
-        self._let_run = green.make_wait(self._io.fileno()) if is_green else None
+        self._threads = cfg.worker_connections if cfg.worker_class == "gevent" else cfg.threads
+        self._let_run = green.make_wait(self._io.fileno()) if green.is_patched() else None
         self._context = contextvars.copy_context()
         self._date = ""
         self.runners: list[Runner] = []
@@ -207,14 +208,7 @@ class Loop:
     def run(self) -> None:
         """Serve until stopped."""
         if self._threads > 1:
-            self._crew = Crew(
-                self._threads + 1,
-                start=self._start_thread,
-                switch_interval=self._switch_interval,
-                clock=time.monotonic,
-                sleep=time.sleep,
-                make_lock=threading.Lock,
-            )
+            self._crew = Crew(self._threads + 1, start=self._start_thread, **green.primitives())
         self._reception.open(self._now)
         try:
             self._own.runner = self._runner
@@ -222,18 +216,22 @@ class Loop:
             if self._error is not None:
                 raise self._error
         finally:
-            self._reception.close()
-            for channel in list(self._channels):
-                if channel.handover is not None:
-                    channel.handover.shutdown()  # lets the app's threads see the end, wherever they are
-                if not channel.running:
-                    channel.runner = self.runners[0]
-                    self._drop(channel)
-            if self._access_log is not None:
-                self._access_log.flush()
+            self._close()
             if self._crew is not None:
                 self._crew.dismiss()
                 self._crew.leave()
+
+    def _close(self) -> None:
+        """Close what is open, but for what is in the app."""
+        self._reception.close()
+        for channel in list(self._channels):
+            if channel.handover is not None:
+                channel.handover.shutdown()  # lets the app's threads see the end, wherever they are
+            if not channel.running:
+                channel.runner = self.runners[0]
+                self._drop(channel)
+        if self._access_log is not None:
+            self._access_log.flush()
 
     # Threads.
 
@@ -267,6 +265,10 @@ class Loop:
             self._error = error
             self._stopped = True
         finally:
+            if self.runners[0].job is not None and self._leave is not None:
+                # run() would not return before the app does.
+                self._close()
+                self._leave(self._error)
             crew.dismiss()
             crew.leave()
 
@@ -364,23 +366,19 @@ class Loop:
         """Wait for the next batch, but not while anything of this one is left."""
         self._current = None
         is_left = self._runnable or self._held or self._due or self._has_work()
-        timeout = (
-            0.0
-            if is_left
-            else self._deadlines.wait(self._now, _YIELDS_FOR if self._reception.yields else _BEAT)
-        )
+        longest = _YIELDS_FOR if self._reception.yields else _BEAT
+        timeout = 0.0 if is_left else self._deadlines.wait(self._now, longest)
         if timeout > 0.0 and self._has_room():
             self._io.show(NEVER)
-        if self._crew is None:
-            count = self._io.wait(timeout)
-        else:
+        if self._crew is not None:
             self._crew.leave()
-            try:
-                if self._let_run is not None:
-                    self._let_run(timeout)
-                    timeout = 0.0
-                count = self._io.wait(timeout)
-            finally:
+        try:
+            if self._let_run is not None:
+                self._let_run(timeout)
+                timeout = 0.0
+            count = self._io.wait(timeout)
+        finally:
+            if self._crew is not None:
                 self._crew.take()
         self._index = 0
         self._ready = count

@@ -137,6 +137,7 @@ class Worker:
             multiprocess=self._cfg.workers > 1,
             company=self._company,
             max_requests=self._max_requests,
+            leave=self._leave,
         )
         self._engine.add_reader(self._channel, self._on_master_gone)
 
@@ -153,6 +154,15 @@ class Worker:
             if self._access_log is not None:
                 self._access_log.flush()
         return EXIT_OK
+
+    def _leave(self, error: BaseException | None) -> None:
+        """End the process in place of the main thread, which is in the app."""
+        if error is None and self._in_order:
+            return  # the graceful timeout has passed: the master kills this process, and says so
+        if error is not None:
+            self._error_log.error("Worker (pid:%d) fails", os.getpid(), exc_info=error)
+        self._error_log.info("Worker exiting (pid: %d)", os.getpid())
+        process.leave(EXIT_OK if error is None else EXIT_ERROR)
 
     # --- events of the loop --------------------------------------------------------------------------------
 

@@ -184,6 +184,7 @@ def test_stopping(live: Callable[..., LiveServer], gate: Gate, number: signal.Si
             for peer in (one, two, waiting):
                 assert peer.response().text == "ok"
         assert server.wait() == 0
+        assert "SIGKILL" not in server.log.text
 
 
 def test_thousands_of_requests(live: Callable[..., LiveServer], rng: random.Random) -> None:

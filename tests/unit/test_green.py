@@ -60,6 +60,19 @@ def test_patch() -> None:
 
 
 @needs_gevent
+def test_a_crew_is_made_of_what_gevent_has_patched() -> None:
+    code = """
+        def show():
+            made = green.primitives()
+            print(made["make_lock"]().acquire(), made["make_lock"] is green.Lock, made["switch_interval"] < 1)
+        show()
+        green.patch()
+        show()
+    """
+    assert run(code).split("\n") == ["True False True", "True True False"]
+
+
+@needs_gevent
 def test_a_module_that_is_imported_is_not_yet_patched() -> None:
     assert run("import gevent.monkey; print(green.is_patched())") == "False"
 
