@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 APP = "tests.apps.concurrency:app"
 DEBUG = ("--log-level", "debug")  # says when a worker is ready
+INLINE = ("-k", "sync", "--threads", "1")  # one request is enough for a worker to be stuck
 PID = head("/pid")
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -53,7 +54,7 @@ def test_connections_that_end_are_made_up_for(live: Callable[..., LiveServer]) -
 
 def test_nobody_waits_for_a_worker_that_is_stuck(live: Callable[..., LiveServer], gate: Gate) -> None:
     """It has accepted some that it could not serve if it had hoarded; here it leaves them to the other."""
-    server = live(APP, "-w", "2", *DEBUG)
+    server = live(APP, "-w", "2", *INLINE, *DEBUG)
     workers = wait_for_workers(server, 2)
     with gate.enter(server) as stuck, ExitStack() as stack:
         peers = [stack.enter_context(server.connect()) for _ in range(100)]
