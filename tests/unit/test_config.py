@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fastwsgi import config
+from fastwsgi import config, green
 from fastwsgi.errors import ConfigError
 from fastwsgi.settings import SETTINGS, Config
 
@@ -219,6 +219,10 @@ def test_other_names_are_nobodys_business(tmp_path: Path, text: str) -> None:
         ("-w many", "workers = 'many' (command line, -w): must be a whole number, 1 or more, or \"auto\""),
         ("--workers 0", "workers = '0' (command line, --workers): must be"),
         ("--timeout -1", "timeout = '-1' (command line, --timeout): must be a number of seconds, 0 or more"),
+        (
+            "-k eventlet",
+            "worker_class = 'eventlet' (command line, -k): must be sync, gthread or gevent; other classes",
+        ),
         ("--log-level loud", "loglevel = 'loud' (command line, --log-level): must be one of debug, info, "),
         ("--wrokers 2", "unknown option --wrokers (command line): did you mean --workers?"),
         ("--wrokers=2", "unknown option --wrokers (command line): did you mean --workers?"),
@@ -337,6 +341,22 @@ def test_available_cpus_without_control_groups(tmp_path: Path, monkeypatch: pyte
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 5)
     assert config.available_cpus(tmp_path / "none") == 5
+
+
+def test_gevent_where_it_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(green, "is_installed", lambda: True)
+    assert load(tmp_path, "-k", "gevent").worker_class == "gevent"
+    text = "worker_class = 'gunicorn.workers.ggevent.GeventWorker'"
+    assert load(tmp_path, "-c", "conf.py", conf=text).worker_class == "gevent"
+
+
+def test_gevent_where_it_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(green, "is_installed", lambda: False)
+    assert load(tmp_path, "-k", "gthread").worker_class == "gthread"
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, "-k", "gevent")
+    message = "worker_class = 'gevent' (command line, -k): gevent is not installed; pip install gevent"
+    assert str(caught.value) == message
 
 
 # --- keywords -------------------------------------------------------------------------------------------
