@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 SOURCES := $(wildcard fastwsgi/*.pyx fastwsgi/*.pxd fastwsgi/*.h)
 SOURCES += $(wildcard $(patsubst %.pxd,%.py,$(wildcard fastwsgi/*.pxd)))
 
-.PHONY: help build serve test test-pure test-compiled test-kqueue test-sanitized test-pythons fuzz soak lint types bench wheel docs annotate clean
+.PHONY: help build serve test test-pure test-compiled test-threads test-gevent test-kqueue test-sanitized test-pythons fuzz soak lint types bench wheel docs annotate clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -30,6 +30,16 @@ test-compiled: build ## the suite on the compiled implementation only
 
 test-pure: build ## the suite on the pure-Python implementation only
 	FASTWSGI_NO_EXTENSIONS=1 $(BIN)/python -m pytest $(ARGS)
+
+test-threads: build ## the end-to-end tests on a worker with four threads, compiled
+	FASTWSGI_REQUIRE_EXTENSIONS=1 FASTWSGI_TEST_ENGINE="--threads 4" $(BIN)/python -m pytest tests/e2e $(ARGS)
+
+# Pure: what meets gevent in another way than the compiled poller and its calls.
+test-gevent: build ## the end-to-end tests on gevent: all compiled, some pure
+	$(BIN)/python -c 'import gevent'
+	FASTWSGI_REQUIRE_EXTENSIONS=1 FASTWSGI_TEST_ENGINE="-k gevent" $(BIN)/python -m pytest tests/e2e $(ARGS)
+	FASTWSGI_NO_EXTENSIONS=1 FASTWSGI_TEST_ENGINE="-k gevent" $(BIN)/python -m pytest tests/e2e/test_gevent.py \
+	  tests/e2e/test_input.py tests/e2e/test_load.py tests/e2e/test_streaming.py tests/e2e/test_wsgi.py $(ARGS)
 
 test-kqueue: build ## the engine's tests on the kqueue backend, which runs over a shim on Linux
 	rm -rf build/kqueue && mkdir -p build/kqueue
@@ -94,6 +104,8 @@ $(BIN)/python:
 $(VENV)/.installed: pyproject.toml setup.py | $(BIN)/python
 	$(BIN)/pip install --quiet 'setuptools>=77' 'Cython>=3.1,<4'
 	FASTWSGI_NO_EXTENSIONS=1 $(BIN)/pip install --quiet --no-build-isolation --editable '.[test]'
+	@FASTWSGI_NO_EXTENSIONS=1 $(BIN)/pip install --quiet --no-build-isolation --only-binary gevent,greenlet --editable '.[gevent]' || \
+	  echo "gevent's tests are left out: it does not install on this Python" >&2
 	@touch $@
 
 $(VENV)/.built: $(SOURCES) $(VENV)/.installed
