@@ -7,12 +7,14 @@ ARGS ?=
 EXAMPLES ?= 100000
 SECONDS ?= 120
 PYTHONS ?= python3.10 python3.11 python3.12 python3.13
+# Where a free-threaded CPython is kept if none is installed: building it takes some minutes.
+FREETHREADED ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fastwsgi
 BIN := $(VENV)/bin
 # What is compiled: every .pyx, and every .py that has a .pxd beside it.
 SOURCES := $(wildcard fastwsgi/*.pyx fastwsgi/*.pxd fastwsgi/*.h)
 SOURCES += $(wildcard $(patsubst %.pxd,%.py,$(wildcard fastwsgi/*.pxd)))
 
-.PHONY: help build serve test test-pure test-compiled test-threads test-gevent test-kqueue test-sanitized test-pythons fuzz soak lint types bench wheel docs annotate clean
+.PHONY: help build serve test test-pure test-compiled test-threads test-gevent test-kqueue test-sanitized test-pythons freethreaded fuzz soak lint types bench wheel docs annotate clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -66,6 +68,10 @@ test-sanitized: build ## the engine's tests with AddressSanitizer and UndefinedB
 
 test-pythons: ## the whole suite on several Pythons, each in an environment of its own (PYTHONS=)
 	for python in $(PYTHONS); do $(MAKE) test PYTHON=$$python VENV=.venv-$$python || exit 1; done
+
+freethreaded: ## the whole suite on a free-threaded Python, which is built if there is none
+	python=$$(tests/freethreaded.sh $(FREETHREADED)) && \
+	  PIP_PREFER_BINARY=1 $(MAKE) test VENV=.venv-freethreaded PYTHON=$$python
 
 lint: $(VENV)/.dev ## ruff: rules and format
 	$(BIN)/ruff check .

@@ -58,7 +58,13 @@ def extensions() -> list[Extension]:
         io.include_dirs.append("tests/kqueue_shim")
         io.sources.append("tests/kqueue_shim/kqueue.c")
     # Annotations are for readers and mypy; the types of C stand in the .pxd files.
-    directives = {"language_level": 3, "annotation_typing": False, "linetrace": is_on("TRACE")}
+    directives = {
+        "language_level": 3,
+        "annotation_typing": False,
+        "linetrace": is_on("TRACE"),
+        # An object belongs to one loop, whose threads take turns by a lock and not by the GIL (crew.py).
+        "freethreading_compatible": True,
+    }
     print(f"fastwsgi: building {len(modules)} extensions")  # noqa: T201
     return cythonize(
         modules, build_dir="build/cython", compiler_directives=directives, nthreads=os.cpu_count() or 1

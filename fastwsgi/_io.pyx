@@ -2,8 +2,9 @@
 """Polling and the system calls on sockets: the compiled form of `_io_py.py`, which says on what it rests.
 
 None of the calls on a socket can block, so they are made with the GIL held; it is released only for a wait
-that would block, since releasing it costs more than most of the calls. One IO belongs to one loop and is
-not shared between threads that run side by side (hence not declared freethreading_compatible).
+that would block, since releasing it costs more than most of the calls. One IO belongs to one loop, whose lock
+guards it; without that lock `wait` may be called, which only one thread does at a time, and what touches
+nothing but descriptors: `send`, `sendv`, `sendfile`, `monotonic`.
 """
 
 cimport cython

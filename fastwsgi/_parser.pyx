@@ -7,8 +7,8 @@ Content-Length. It never rejects; what it does not take, it declines. httptools 
 bytes, and `policy.build` makes of them what is served, or refuses. Two invariants, held by differential
 tests: what the scanner takes, httptools accepts; and `policy.build` would have made the same of it.
 
-One Parser belongs to one loop; its memo is not shared between threads that run side by side (hence not
-declared freethreading_compatible).
+One Parser belongs to one loop, whose lock guards its memo. The tables of the module are filled when it is
+imported and never change.
 """
 
 cimport cython

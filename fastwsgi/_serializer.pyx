@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """Response heads as bytes: the compiled form of `_serializer_py.py`, which documents the interface.
 
-One Serializer per loop: it keeps a scratch buffer and the results of its last `render`, so it is not
-shared between threads that run side by side (hence not declared freethreading_compatible).
+It keeps a scratch buffer and the results of its last `render`: so each thread that calls the app has one, and
+the loop one of its own, which its lock guards.
 """
 
 cimport cython
