@@ -1,7 +1,7 @@
 cimport cython
 
 cdef int NO_THREAD
-cdef double _YIELD, _PAUSE, _FORCED, _PATIENCE
+cdef double _YIELD, _PAUSE, _MOMENT, _FORCED, _PATIENCE
 
 
 @cython.final
@@ -12,6 +12,7 @@ cdef class Crew:
     cdef list _beds, _resting
     cdef Py_ssize_t _size
     cdef bint _stands_by
+    cdef long long _calls
     cdef double _unforced, _called_at
 
     cpdef object take(self)
@@ -27,3 +28,5 @@ cdef class Crew:
     cdef bint _stand_by(self, int me) except -1
     @cython.locals(began=double, waited=double, give_up=double, pause=double)
     cdef bint _is_needed(self) except -1
+    @cython.locals(call=cython.longlong)
+    cdef bint _is_needed_still(self) except -1

@@ -15,6 +15,14 @@ blocks lets go of the GIL: the one that stood by leads on at once, and nobody wa
             | GIL from the other after the switch interval       | more threads would only be in its way
   RESTS     | it is woken                                        | STANDS BY
 
+Without a GIL the one that is woken runs at once, on another CPU, whatever the app does. It then pauses for a
+moment first, so that a quick app has it woken once in that moment and not at every request:
+
+  STANDS BY | it runs, another leads                             | RESTS
+  STANDS BY | it runs, and the app still is in the call that it  | LEADS
+            | was in before the pause                            |
+  STANDS BY | it runs, otherwise                                 | STANDS BY, with a pause
+
 Invariants: whoever touches the loop holds `_lock`; it is let go of while the app runs and while the leader
 waits for events. At most one thread leads, and at most one stands by. A thread is started when it is first
 needed.
@@ -36,6 +44,7 @@ __all__ = ["Crew"]
 
 _YIELD = 20e-6  # seconds; long enough for another thread to take the GIL
 _PAUSE = 0.005
+_MOMENT = 0.0005  # without a GIL; much longer than a wake-up takes
 _PATIENCE = 0.1  # seconds of computing, after which others are served beside it all the same
 _FORCED = 0.8  # of the switch interval; who waited that long was not let run freely
 
@@ -46,6 +55,7 @@ class Crew:
     __slots__ = (
         "_beds",
         "_called_at",
+        "_calls",
         "_clock",
         "_lock",
         "_make_lock",
@@ -72,8 +82,8 @@ class Crew:
         """Make a crew of up to `size` threads.
 
         `start` starts the thread of a number, which has to call join(), and returns whether it could.
-        `switch_interval` is sys.getswitchinterval(), or infinite where nothing takes the GIL from a thread;
-        times are in seconds. `make_lock` makes locks as of `threading`.
+        `switch_interval` is sys.getswitchinterval(), infinite where nothing takes the GIL from a thread, or 0
+        where there is no GIL; times are in seconds. `make_lock` makes locks as of `threading`.
         """
         self.leader = 0
         self.ended = False
@@ -89,6 +99,7 @@ class Crew:
         self._resting: list[int] = []  # the last to lie down is woken first: its memory is still in the cache
         self._stands_by = False
         self._called_at = 0.0
+        self._calls = 0  # of the app, by a thread that led
         self._add_bed()
 
     # The lock.
@@ -107,6 +118,7 @@ class Crew:
         """Let others touch the loop, and lead it if `me` has led, while the app runs."""
         if self.leader == me:
             self.leader = NO_THREAD
+            self._calls += 1
             if not self._stands_by:
                 self._call()
         self._lock.release()
@@ -168,7 +180,7 @@ class Crew:
 
     def _stand_by(self, me: int) -> bool:
         """Lead if that is needed, and return whether it is."""
-        is_needed = self._is_needed()
+        is_needed = self._is_needed() if self._unforced else self._is_needed_still()
         self._stands_by = False
         if is_needed:
             self.leader = me
@@ -189,4 +201,16 @@ class Crew:
             self._lock.acquire()
             waited = self._clock() - began - pause
             pause = _PAUSE
+        return False
+
+    def _is_needed_still(self) -> bool:
+        """Return whether the one that stands by is to lead, where it runs beside the app."""
+        call = 0
+        while self.leader == NO_THREAD and not self.ended:
+            if call == self._calls:
+                return True
+            call = self._calls
+            self._lock.release()
+            self._sleep(_MOMENT)
+            self._lock.acquire()
         return False

@@ -43,7 +43,7 @@ class Lock:
 class Stage:
     """A crew, and what it does to the world around it."""
 
-    def __init__(self, size: int, *, can_start: bool = True) -> None:
+    def __init__(self, size: int, *, can_start: bool = True, interval: float = INTERVAL) -> None:
         self.now = 0.0
         self.started: list[int] = []
         self.pauses: list[float] = []
@@ -53,7 +53,7 @@ class Stage:
         self.crew = Crew(
             size,
             start=self.start,
-            switch_interval=INTERVAL,
+            switch_interval=interval,
             clock=lambda: self.now,
             sleep=self.sleep,
             make_lock=self.make_lock,
@@ -202,6 +202,54 @@ def test_an_app_that_computes_for_long_is_joined_at_last(stage: Stage) -> None:
     assert stage.crew.join(1)
     assert stage.crew.leader == 1
     assert 0.1 <= stage.now < 0.2
+
+
+def app_returns(stage: Stage) -> None:
+    stage.crew.step_up(0)
+    stage.crew.leave()
+
+
+def app_is_called_again(stage: Stage) -> None:
+    stage.crew.step_up(0)
+    stage.crew.step_down(0)
+
+
+def test_without_a_gil_a_quick_app_is_not_joined_by_others() -> None:
+    """The one that stands by runs at once; it pauses, and finds that it is not needed."""
+    stage = Stage(3, interval=0.0)
+    stage.crew.step_down(0)
+    stage.meanwhile = [lambda: app_returns(stage)]
+    with pytest.raises(Waits):
+        stage.crew.join(1)
+    assert stage.crew.leader == 0
+    assert len(stage.pauses) == 1
+    assert 0.0001 < stage.pauses[0] <= 0.001
+
+
+def test_without_a_gil_an_app_that_takes_long_is_joined() -> None:
+    stage = Stage(3, interval=0.0)
+    stage.crew.step_down(0)
+    assert stage.crew.join(1)
+    assert stage.crew.leader == 1
+    assert len(stage.pauses) == 1
+
+
+def test_without_a_gil_each_call_is_given_a_moment() -> None:
+    """That nobody leads at this instant does not mean that the app takes long; nor is anybody woken meanwhile."""
+    stage = Stage(3, interval=0.0)
+    stage.crew.step_down(0)
+    stage.meanwhile = [lambda: app_is_called_again(stage)] * 3
+    assert stage.crew.join(1)
+    assert stage.crew.leader == 1
+    assert len(stage.pauses) == 4
+    assert stage.started == [1]
+
+
+def test_without_a_gil_the_end_comes_during_the_pause() -> None:
+    stage = Stage(3, interval=0.0)
+    stage.crew.step_down(0)
+    stage.meanwhile = [stage.crew.dismiss]
+    assert not stage.crew.join(1)
 
 
 def test_no_thread_can_be_started() -> None:
