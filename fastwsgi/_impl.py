@@ -43,6 +43,7 @@ ONE_SOURCE: Final = (
     "channel",
     "reception",
     "crew",
+    "seats",
     "loop",
     "engine",
 )

@@ -139,8 +139,9 @@ class Channel(Timed):
         while outcome == FULL and self.connection.pending() > left:
             is_ready = self._wait(select.POLLOUT, self.endpoint.write_timeout)
             outcome = self.send() if is_ready else GONE
-        self.broken = outcome == GONE
-        return not self.broken
+        if outcome == GONE:
+            self.broken = True
+        return not self.broken  # who leads the loop may have found out meanwhile
 
     def fetch(self, request: Request) -> bytes:
         """Wait for more of the body of `request`, in the thread of the app; return b"" at its end.

@@ -9,15 +9,14 @@ from .runner cimport Runner
 
 cdef int READ, WRITE, HANGUP, PULLING, EXHAUSTED, DONE
 cdef double NEVER, _QUICK, _FORGETS, _SLICE, _GIVES_UP
-cdef Py_ssize_t _SENT_TOGETHER, _PIECES_TOGETHER
+cdef Py_ssize_t _SENT_TOGETHER, _PIECES_TOGETHER, _ANY_NUMBER
 
 
 # Not final: Cython takes the overriding of a method in such a class for that of a final one.
 cdef class Engine(Loop):
     cdef readonly long long requests
-    cdef object _app, _waiting
+    cdef object _app, _waiting, _wake
     cdef Py_ssize_t _max_queue
-    cdef int _serving
     cdef long long _last_request
     cdef bint _has_warned
     cdef double _queue_timeout
@@ -31,11 +30,10 @@ cdef class Engine(Loop):
     @cython.locals(response=Response, request=Request)
     cdef object _resume(self, Channel channel)
 
-    cdef bint _has_room(self)
     cdef bint _has_work(self) except -1
     cdef bint _is_overdue(self, Channel channel)
     cdef object _enqueue(self, Channel channel, Request request)
-    cdef object _wait_for_app(self, Channel channel)
+    cdef bint _wait_for_app(self, Channel channel, Py_ssize_t limit) except -1
     @cython.locals(channel=Channel, request=Request, response=Response)
     cdef object _serve_waiting(self, Runner me)
     @cython.locals(response=Response, request=Request, connection=Connection)
@@ -63,7 +61,6 @@ cdef class Engine(Loop):
     cdef object _abandon(self, Channel channel)
     @cython.locals(now=double)
     cdef object _complete(self, Channel channel, Response response)
-    cdef object _report(self, Channel channel, Response response)
     @cython.locals(channel=Channel)
     cpdef object _transmit(self, owner)
     @cython.locals(channel=Channel, response=Response)

@@ -40,6 +40,7 @@ __all__ = ["Engine"]
 
 _QUICK = 0.001  # seconds; an app that takes no longer is run at once, and its answers may be held back
 _FORGETS = 0.95  # share of the app's longest time that the next request leaves of it
+_ANY_NUMBER = 1 << 30
 _SLICE = 0.01  # seconds for which one generator, or one pipeline, may keep the others waiting
 _GIVES_UP = 0.1  # seconds; a client that ends its side so long after its request does not wait for the answer
 _LAST_WORDS = 2.0  # seconds in which an app that has returned may still answer a client's Close, and
@@ -58,21 +59,25 @@ class Engine(Loop):
         cfg: Config,
         *,
         max_requests: int = 0,
+        wake: Callable[[], None] | None = None,
         **options: Any,
     ) -> None:
-        """Prepare to serve `app`; the heart beats at once after `max_requests`. The rest is the loop's."""
+        """Prepare to serve `app`; the other arguments are the loop's.
+
+        The heart beats at once after `max_requests`. `wake` is how the seats know this loop.
+        """
         super().__init__(listeners, cfg, **options)
         self.requests = 0
         self._app = app
         self._waiting: deque[Channel] = deque()
-        self._serving = 0  # threads in the app
         self._has_warned = False  # of WebSockets without threads
         self._last_request = max_requests or -1
-        self._max_queue = cfg.max_queue or 1 << 30
+        self._wake: Any = wake
+        self._max_queue = cfg.max_queue or _ANY_NUMBER
         self._queue_timeout = cfg.queue_timeout or NEVER
         for acceptor in self._reception.acceptors:
             acceptor.endpoint.transmit = self._transmit
-            acceptor.endpoint.heartbeat = self._heartbeat if self._threads == 1 else None
+            acceptor.endpoint.heartbeat = self._heartbeat if self._threads == 1 else self._seats.heartbeat
 
     # Events of a connection.
 
@@ -123,7 +128,7 @@ class Engine(Loop):
             connection.end_of_stream()
             request = None
         if request is not None:
-            if self._pace < _QUICK and self._has_room():
+            if self._pace < _QUICK and self._seats.has_room():
                 self._serve(channel, request)
             else:
                 self._enqueue(channel, request)
@@ -170,23 +175,19 @@ class Engine(Loop):
             request = channel.connection.next_request(self._now)
             if request is None:
                 self._finish(channel)
-            elif self._has_room():
+            elif self._seats.has_room():
                 self._serve(channel, request)
             else:
                 self._enqueue(channel, request)
-        elif self._has_room():
+        elif self._seats.has_room():
             self._go_on(channel, response)
         else:
-            self._wait_for_app(channel)
+            self._wait_for_app(channel, _ANY_NUMBER)
 
     # Waiting for the app.
 
-    def _has_room(self) -> bool:
-        """Return whether one more thread may be in the app."""
-        return self._crew is None or self._serving < self._threads
-
     def _has_work(self) -> bool:
-        return bool(self._waiting) and (self._has_room() or self._is_overdue(self._waiting[0]))
+        return bool(self._waiting) and (self._seats.is_next(self._wake) or self._is_overdue(self._waiting[0]))
 
     def _is_overdue(self, channel: Channel) -> bool:
         """Return whether a request has waited for longer than its answer is worth."""
@@ -196,21 +197,24 @@ class Engine(Loop):
         """Let a request wait for its turn, if there is room in the queue."""
         channel.arrived = self._now
         channel.request = request
-        if len(self._waiting) < self._max_queue:
-            self._wait_for_app(channel)
-        else:
+        if not self._wait_for_app(channel, self._max_queue):
             self._refuse(channel)
 
-    def _wait_for_app(self, channel: Channel) -> None:
+    def _wait_for_app(self, channel: Channel, limit: int) -> bool:
+        """Put a channel into the queue; return False if `limit` others are in it."""
+        if not self._seats.line_up(self._wake, limit):
+            return False
         channel.waits = True
         self._waiting.append(channel)
         channel.wait_for(READ if channel.connection.wants_more() else 0)
         # The loop wakes then, and sees that it is overdue.
         self._deadlines.schedule(channel, self._now + self._queue_timeout)
+        return True
 
     def _serve_waiting(self, me: Runner) -> None:
         while self._has_work():
             channel = self._waiting.popleft()
+            self._seats.leave_queue(self._wake)
             self._current = channel
             channel.waits = False
             channel.runner = me
@@ -219,10 +223,12 @@ class Engine(Loop):
             if channel.broken:
                 channel.request = None
                 self._drop(channel)
+                self._seats.pass_on(self._wake)
             elif response is not None:
                 self._go_on(channel, response)
             elif self._is_overdue(channel):
                 self._refuse(channel)
+                self._seats.pass_on(self._wake)
             else:
                 channel.request = None
                 self._serve(channel, request)
@@ -245,17 +251,16 @@ class Engine(Loop):
                 if request is not None:
                     channel.arrived = self._now
                     channel.request = request
-                    self._wait_for_app(channel)
+                    self._wait_for_app(channel, _ANY_NUMBER)
                     return
         else:
             connection.next_request(self._now)
         self._finish(channel)
 
     def _last_progress(self) -> float:
-        if not self._waiting or self._has_room():
+        if not self._waiting or self._seats.has_room():
             return self._now
-        # No thread has come back from the app: if that goes on, the worker hangs, unless it has WebSockets.
-        return max([self._now if runner.is_parted() else runner.since for runner in self.runners])
+        return self._seats.last_return(self.runners, self._now)  # if it stays so, the worker hangs
 
     # Answering.
 
@@ -360,23 +365,27 @@ class Engine(Loop):
         """Let another thread go on with the loop while this one calls the app."""
         if self._crew is not None:
             runner = channel.runner
+            runner.stamp(self._date)
             response.serializer = runner.serializer
             runner.job = channel
             runner.since = self._now
             channel.running = True
-            self._serving += 1
+            # What was abandoned is only closed, and that cannot wait: this thread may be all that leads.
+            turn = self._seats.take(self._now, channel.response is not None)
             self._crew.step_down(runner.number)
+            if turn is not None:
+                turn.acquire()
 
     def _step_up(self, channel: Channel) -> None:
         """Come back from the app: to lead if nobody does."""
         if self._crew is not None:
             runner = channel.runner
             self._crew.step_up(runner.number)
+            self._seats.give_back(self._wake)
             if self._crew.leader == runner.number:
                 self._runner = runner
             runner.job = None
             channel.running = False
-            self._serving -= 1
             self._current = channel
 
     def _leads(self, channel: Channel) -> bool:
@@ -423,24 +432,11 @@ class Engine(Loop):
             channel.handover.withdraw()
             channel.handover = None
         if response.failure is not None or response.complaint:
-            self._report(channel, response)
-            response.failure = None  # its traceback holds the app's frame, and that start_response: a cycle
+            response.report(self._error_log, channel.broken)
         if self._access_log is not None:
-            self._access_log.log(
-                response.request.environ,
-                response.status,
-                response.headers,
-                response.body_size,
-                now - channel.started,
-            )
-
-    def _report(self, channel: Channel, response: Response) -> None:
-        environ = response.request.environ
-        what = f"{environ.get('REQUEST_METHOD')} {environ.get('RAW_URI')}"  # the app may have emptied it
-        if response.complaint:
-            self._error_log.warning("%s: %s", what, response.complaint)
-        if response.failure is not None and not channel.broken:
-            self._error_log.error("Error handling request %s", what, exc_info=response.failure)
+            seconds = now - channel.started
+            environ = response.request.environ
+            self._access_log.log(environ, response.status, response.headers, response.body_size, seconds)
 
     def _transmit(self, owner: object) -> None:
         """Send what write() has put out; raises BrokenPipeError if the client has gone."""
@@ -477,6 +473,7 @@ class Engine(Loop):
             raise BrokenPipeError(errno.EPIPE, "the client has gone")
         crew.take()
         try:
+            self._seats.keep(1)
             return channel.give()
         finally:
             crew.leave()
@@ -486,6 +483,7 @@ class Engine(Loop):
         self._step_down(channel, response)
         response.switch()
         self._step_up(channel)
+        self._seats.keep(-1)
         self._complete(channel, response)
         handover: Any = channel.handover
         handover.ends_at = self._now + _LAST_WORDS

@@ -18,6 +18,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from . import gil
 from .states import NEVER
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def primitives() -> dict[str, Any]:
     """Return what a Crew takes that depends on whether it is made of greenlets: arguments by name."""
     is_green = is_patched()
     return {
-        "switch_interval": NEVER if is_green else sys.getswitchinterval(),
+        "switch_interval": NEVER if is_green else sys.getswitchinterval() if gil.has_gil() else 0.0,
         "clock": time.monotonic,
         "sleep": time.sleep,
         "make_lock": Lock if is_green else threading.Lock,

@@ -293,6 +293,7 @@ class AccessLog:
         self.lost = 0  # lines since writing began to fail
         self._fd = fd
         self._path = path
+        self._format = fmt
         self._lines: list[bytes] = []
         self._waiting = b""  # what a full pipe did not take
         self._failing = False
@@ -313,6 +314,10 @@ class AccessLog:
         except OSError as exc:
             msg = f"accesslog = {target!r}: {exc.strerror}"
             raise ConfigError(msg) from None
+
+    def another(self) -> AccessLog:
+        """Return one that writes to the same file, for a thread of its own; it is not to be closed."""
+        return AccessLog(self._fd, self._format, self._path)
 
     def flush(self) -> None:
         """Write what was logged since the last time; never raises for a file that cannot be written."""

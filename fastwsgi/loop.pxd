@@ -8,6 +8,8 @@ from .deadlines cimport Deadlines, Timed
 from .reception cimport Reception
 from .response cimport Response
 from .runner cimport Runner
+from .seats cimport Seats
+from ._serializer cimport Serializer as CSerializer
 
 cdef int READ, WRITE, DRAINED, GONE, _HELD, _ACCEPT_BATCH
 cdef double NEVER, _BEAT, _HELD_FOR, _YIELDS_FOR, _LINGER
@@ -17,8 +19,10 @@ cdef class Loop:
     cdef object _error_log, _access_log, _heartbeat, _error, _context, _leave, _let_run, _own
     cdef CIO _io
     cdef Deadlines _deadlines
+    cdef CSerializer _serializer
     cdef Crew _crew
     cdef Reception _reception
+    cdef Seats _seats
     cdef Runner _runner
     cdef Channel _current
     cdef set _channels
@@ -37,7 +41,6 @@ cdef class Loop:
     cdef object _abandon(self, Channel channel)
     cpdef object _early_hints(self, fields)
     cdef object _serve_waiting(self, Runner me)
-    cdef bint _has_room(self)
     cdef bint _has_work(self) except -1
     cdef double _last_progress(self) except -1
 
@@ -53,7 +56,7 @@ cdef class Loop:
     cdef object _turn(self, Runner me)
     @cython.locals(timeout=double, longest=double, count=int, is_left=bint)
     cdef object _wait(self)
-    @cython.locals(now=double, wall=double, runner=Runner)
+    @cython.locals(now=double, wall=double)
     cdef object _beat(self)
     @cython.locals(channel=Channel)
     cdef object _accept(self, acceptor, Runner me)

@@ -33,6 +33,7 @@ from .crew import Crew
 from .deadlines import Deadlines, Timed
 from .reception import Reception
 from .runner import Runner
+from .seats import Seats
 from .states import DRAINED, GONE, NEVER, READ, WRITE
 from .wsgi import SERVER_SOFTWARE
 
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Loop"]
 
+_ANY_NUMBER = 1 << 30
 _BEAT = 0.5  # seconds between heartbeats
 _ACCEPT_BATCH = 16
 _HELD = 8
@@ -69,6 +71,7 @@ class Loop:
         heartbeat: Callable[[float], None],
         multiprocess: bool,
         company: Company | None = None,
+        seats: Seats | None = None,
         leave: Callable[[BaseException | None], None] | None = None,
         errors: Any = None,
     ) -> None:
@@ -76,6 +79,7 @@ class Loop:
 
         `heartbeat` is called about twice a second with the monotonic time; `multiprocess` tells the app
         whether others serve beside this one; `company` are those others, to share connections with them;
+        `seats` in the app are those of all loops of the worker, if there are more than this;
         `leave` may end the process, with an error if there was one, where run() cannot return, since its
         thread is in the app; `errors` is `wsgi.errors`, standard error by default.
         """
@@ -104,9 +108,11 @@ class Loop:
         self._stop_at = NEVER
         # Threads.
         self._threads = cfg.worker_connections if cfg.worker_class == "gevent" else cfg.threads
+        self._seats = seats or Seats(self._threads if self._threads > 1 else _ANY_NUMBER)
         self._let_run = green.make_wait(self._io.fileno()) if green.is_patched() else None
         self._context = contextvars.copy_context()
         self._date = ""
+        self._serializer = Serializer(SERVER_SOFTWARE)  # for answers that no thread has the app make
         self.runners: list[Runner] = []
         self._runner = self._add_runner()  # of the thread that leads
         self._crew: Crew | None = None  # if there may be more than one
@@ -116,7 +122,7 @@ class Loop:
             make_acceptors(
                 listeners,
                 cfg,
-                self._runner.serializer,
+                self._serializer,
                 errors=errors or sys.stderr,
                 multithread=self._threads > 1,
                 multiprocess=multiprocess,
@@ -157,10 +163,6 @@ class Loop:
 
     def _serve_waiting(self, me: Runner) -> None:
         """Have the app called for requests that wait for it."""
-        raise NotImplementedError
-
-    def _has_room(self) -> bool:
-        """Return whether one more thread may be in the app."""
         raise NotImplementedError
 
     def _has_work(self) -> bool:
@@ -236,10 +238,7 @@ class Loop:
     # Threads.
 
     def _add_runner(self) -> Runner:
-        serializer = Serializer(SERVER_SOFTWARE)
-        if self._date:
-            serializer.stamp(self._date)
-        runner = Runner(len(self.runners), serializer, self._context)
+        runner = Runner(len(self.runners), Serializer(SERVER_SOFTWARE), self._context)
         self.runners.append(runner)
         return runner
 
@@ -368,7 +367,7 @@ class Loop:
         is_left = self._runnable or self._held or self._due or self._has_work()
         longest = _YIELDS_FOR if self._reception.yields else _BEAT
         timeout = 0.0 if is_left else self._deadlines.wait(self._now, longest)
-        if timeout > 0.0 and self._has_room():
+        if timeout > 0.0 and self._seats.has_room():
             self._io.show(NEVER)
         if self._crew is not None:
             self._crew.leave()
@@ -398,8 +397,7 @@ class Loop:
             self._next_second = now + 1.0 - wall % 1.0
             self._next_beat = min(self._next_beat, self._next_second)
             self._date = http11.http_date(time.gmtime(wall))
-            for runner in self.runners:
-                runner.serializer.stamp(self._date)
+            self._serializer.stamp(self._date)  # the other threads' may be in use now: see Runner.stamp
         if not self._stopping:
             self._reception.reopen(now)
 
@@ -431,7 +429,7 @@ class Loop:
     def _share(self) -> None:
         """Decide anew whether the next connection is for this worker."""
         if not self._stopping:
-            self._reception.share(self._has_room(), self._now)
+            self._reception.share(self._seats.has_room(), self._now)
 
     # Sending.
 

@@ -18,7 +18,7 @@ from collections import deque
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from . import __version__, _impl, actions, app, green, logs, process, sockets, supervision
+from . import __version__, _impl, actions, app, gil, green, logs, parallel, process, sockets, supervision
 from .errors import EXIT_OK, ConfigError
 from .scoreboard import Record, Scoreboard
 from .worker import Worker
@@ -124,14 +124,17 @@ class Master:
         for listener in self._listeners:
             stack.callback(listener.close)
         self._log.info("Starting fastwsgi %s (%s)", __version__, _impl.describe())
+        if gil.is_optional() and gil.has_gil() and cfg.threads > 1:
+            self._log.warning("The GIL is on, threads take turns; PYTHON_GIL=0 would keep it off")
         if cfg.preload_app:
             if cfg.worker_class == "gevent":
                 green.patch()
-            self._preloaded = app.load(_named_app(cfg))
+            with gil.reporting(self._log):
+                self._preloaded = app.load(_named_app(cfg))
             # What is here now is for good: no collection in a worker touches it, so its pages stay shared.
             gc.collect()
             gc.freeze()
-        self._scoreboard = Scoreboard(SLOTS)
+        self._scoreboard = Scoreboard(SLOTS, parallel.loops_at_most())
         stack.callback(self._scoreboard.close)
         self._selector = stack.enter_context(_Selector())
         self._signals = process.Signals(_SIGNALS)

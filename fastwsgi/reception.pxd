@@ -13,6 +13,7 @@ cdef class Reception:
     cdef readonly list acceptors
     cdef readonly set channels
     cdef readonly bint is_open, yields
+    cdef bint _has_siblings
     cdef CIO _io
     cdef object _error_log, _company
     cdef Py_ssize_t _limit
@@ -29,5 +30,6 @@ cdef class Reception:
     cpdef bint is_crowded(self)
     @cython.locals(channel=Channel)
     cpdef list idlest(self)
+    cdef Py_ssize_t _room(self) except? -1
     @cython.locals(channel=Channel)
     cdef bint _has_idle(self) except -1

@@ -38,6 +38,7 @@ class Reception:
         "_again_at",
         "_company",
         "_error_log",
+        "_has_siblings",
         "_io",
         "_limit",
         "acceptors",
@@ -65,6 +66,7 @@ class Reception:
         self._limit = limit
         self._company = company
         self._again_at = 0.0
+        self._has_siblings = company is not None and company.loops > 1  # other loops of this worker
         if company is not None:
             io.show_in(company.turn)
 
@@ -84,7 +86,7 @@ class Reception:
 
     def reopen(self, now: float) -> None:
         """Open again if nothing is against it any more."""
-        if not self.is_open and not self.yields and (len(self.channels) < self._limit or self._has_idle()):
+        if not self.is_open and not self.yields and (self._room() > 0 or self._has_idle()):
             self.open(now)
 
     def share(self, is_free: bool, now: float) -> None:
@@ -107,7 +109,7 @@ class Reception:
 
     def take(self, acceptor: Acceptor, now: float) -> Channel | None:
         """Accept one connection, if one is waiting and there may be room for it."""
-        if len(self.channels) >= self._limit and not self._has_idle():
+        if self._room() <= 0 and not self._has_idle():
             self.close()
         if not self.is_open:
             return None
@@ -130,13 +132,19 @@ class Reception:
 
     def is_crowded(self) -> bool:
         """Return whether there are more connections than there may be."""
-        return len(self.channels) > self._limit
+        return self._room() < 0
 
     def idlest(self) -> list[Channel]:
         """Return the connections that have been idle for longest: more than one, so that the search pays."""
         idle: list[Any] = [channel for channel in self.channels if channel.is_idle()]
         idle.sort(key=_deadline_of)
         return idle[: 1 + int(self._limit * _FREED_AT_ONCE)]
+
+    def _room(self) -> int:
+        """Return how many more connections the worker may have."""
+        company: Any = self._company
+        others = company.connections_of_siblings() if self._has_siblings and company is not None else 0
+        return self._limit - len(self.channels) - int(others)
 
     def _has_idle(self) -> bool:
         for channel in self.channels:  # noqa: SIM110 - compiled, a generator would be an object

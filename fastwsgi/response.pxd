@@ -45,6 +45,7 @@ cdef class Response:
     cpdef object fail(self, error)
     cpdef object switch(self)
     cpdef object abandon(self)
+    cpdef object report(self, log, bint is_client_gone)
     cdef bint _has_no_body(self)
     @cython.locals(length=cython.longlong)
     cdef object _add_whole(self, parts)

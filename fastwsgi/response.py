@@ -263,6 +263,16 @@ class Response:
         self.head_sent = True
         self.finish()
 
+    def report(self, log: Any, is_client_gone: bool) -> None:
+        """Tell a logger what went wrong, and forget it: a traceback holds the app's frame, and that this."""
+        environ = self.request.environ
+        what = f"{environ.get('REQUEST_METHOD')} {environ.get('RAW_URI')}"  # the app may have emptied it
+        if self.complaint:
+            log.warning("%s: %s", what, self.complaint)
+        if self.failure is not None and not is_client_gone:
+            log.error("Error handling request %s", what, exc_info=self.failure)
+        self.failure = None
+
     # Framing.
 
     def _has_no_body(self) -> bool:

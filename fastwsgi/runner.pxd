@@ -9,8 +9,10 @@ cdef class Runner:
     cdef readonly CSerializer serializer
     cdef readonly object context
     cdef object _clean
+    cdef str _date
     cdef public object job
     cdef public double since
 
     cpdef bint is_parted(self) except -1
+    cpdef object stamp(self, str date)
     cpdef object renew_context(self)

@@ -19,7 +19,7 @@ __all__ = ["Runner"]
 class Runner:
     """Thread `number` of a loop."""
 
-    __slots__ = ("_clean", "context", "job", "number", "serializer", "since")
+    __slots__ = ("_clean", "_date", "context", "job", "number", "serializer", "since")
 
     def __init__(self, number: int, serializer: Serializer, clean: Context) -> None:
         """Do nothing yet. Requests begin with what is set in `clean`."""
@@ -27,6 +27,7 @@ class Runner:
         self.serializer = serializer
         self.context = clean.copy()
         self._clean = clean
+        self._date = ""
         self.job: Any = None  # the channel whose request it has in the app
         self.since = 0.0  # when the app was called for it, or for its next piece, monotonic
 
@@ -43,6 +44,12 @@ class Runner:
         environ = response.request.environ
         request = f"{environ.get('REQUEST_METHOD')} {environ.get('RAW_URI')}"  # the app may have emptied it
         return f"thread {self.number}: {request!a} for {now - self.since:.1f} s"
+
+    def stamp(self, date: str) -> None:
+        """Set the Date of answers; to be called by this thread, who alone knows that it makes none now."""
+        if self._date is not date:
+            self._date = date
+            self.serializer.stamp(date)
 
     def renew_context(self) -> None:
         """Leave the context to the response that is not done with it, and take a fresh one."""

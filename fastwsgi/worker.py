@@ -20,8 +20,7 @@ import time
 import traceback
 from typing import TYPE_CHECKING, Final
 
-from . import app, green, logs, process, scoreboard
-from .engine import Engine
+from . import app, gil, green, logs, parallel, process, scoreboard
 from .errors import EXIT_APP_LOAD, EXIT_OK, EXIT_WORKER_BOOT, AppImportError, ConfigError
 
 if TYPE_CHECKING:
@@ -30,7 +29,9 @@ if TYPE_CHECKING:
 
     from _typeshed.wsgi import WSGIApplication
 
+    from .engine import Engine
     from .logs import AccessLog
+    from .parallel import Parallel
     from .runner import Runner
     from .scoreboard import Company, Record
     from .settings import Config
@@ -43,6 +44,9 @@ EXIT_ERROR: Final = 1
 
 _NEAR_TIMEOUT: Final = 0.5
 """Share of `timeout` without a sign of life after which the worker says what it is doing, if it can."""
+
+_NAMED: Final = 20
+"""Requests that it names then, of those that have been in the app for longest."""
 
 _SIGNALS: Final = ("TERM", "INT", "QUIT", "USR1", "HUP", "USR2", "WINCH", "TTIN", "TTOU")
 """Taken over from the master's handlers; those that mean nothing to a worker are so ignored, not deadly."""
@@ -80,7 +84,7 @@ class Worker:
         self._record, self._company = record, company
         self._channel, self._master = channel, master
         self._error_log, self._access_log = error_log, access_log
-        self._engine: Engine
+        self._engine: Engine | Parallel
         self._max_requests = cfg.max_requests
         if cfg.max_requests:
             self._max_requests += random.randint(0, cfg.max_requests_jitter)  # noqa: S311 - no secret
@@ -127,8 +131,10 @@ class Worker:
     def _boot(self) -> None:
         if self._cfg.worker_class == "gevent":
             green.patch()
-        self._engine = Engine(
-            app.load(self._application),
+        with gil.reporting(self._error_log):
+            application = app.load(self._application)
+        self._engine = parallel.make_engine(
+            application,
             self._listeners,
             self._cfg,
             error_log=self._error_log,
@@ -188,7 +194,9 @@ class Worker:
         now = time.monotonic()
         is_near = now - progress > self._cfg.timeout * _NEAR_TIMEOUT > 0
         if is_near and not self._warned:
-            doing = "; ".join(runner.describe(now) for runner in in_app)
+            doing = "; ".join(runner.describe(now) for runner in in_app[:_NAMED])
+            more = len(in_app) - _NAMED
+            doing += f"; and {more} more" if more > 0 else ""
             self._error_log.warning("Worker (pid:%d) is not getting on: %s", os.getpid(), doing)
         self._warned = is_near
 

@@ -20,8 +20,8 @@ PACKAGE = ROOT / "fastwsgi"
 FLOORS = {
     0: "settings http11 errors states",
     1: "actions supervision request policy _parser_py _octets _parser _serializer_py _serializer deadlines body chunked endpoint wsgi response connection",
-    2: "green _io_py _io _impl sockets process scoreboard logs app config files",
-    3: "crew handover runner acceptor channel stream reception loop engine",
+    2: "gil green _io_py _io _impl sockets process scoreboard logs app config files",
+    3: "crew handover runner seats acceptor channel stream reception loop engine parallel",
     4: "worker",
     5: "master",
     6: "__main__ __init__",

@@ -8,13 +8,14 @@ import signal
 import socket
 import struct
 import sys
+import sysconfig
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
-from fastwsgi import _impl
-from tests.live import DEADLINE, LiveServer, Peer, head
+from fastwsgi import _impl, parallel
+from tests.live import DEADLINE, ENGINE, LiveServer, Peer, head
 from tests.processes import cpu_seconds, descriptors, eventually, memory, wait_for_workers
 
 if TYPE_CHECKING:
@@ -127,6 +128,10 @@ def test_worker_connections(live: Callable[..., LiveServer]) -> None:
     wait_for_descriptors(worker, before)
 
 
+@pytest.mark.skipif(
+    ENGINE != () and parallel.loops_at_most() > 1,
+    reason="each loop closes those that are the oldest of its own",
+)
 def test_idle_connections_make_room(live: Callable[..., LiveServer]) -> None:
     """Those that have been idle for longest go first; new requests need not wait for a keep-alive to end."""
     server = live(APP, "--worker-connections", "4", "--keep-alive", "60", *DEBUG)
@@ -159,7 +164,7 @@ def many_descriptors() -> Iterator[int]:
 
 
 def test_thousands_of_idle_connections(live: Callable[..., LiveServer], many_descriptors: int) -> None:
-    """They leave others unharmed, and take at most a kilobyte each."""
+    """They leave others unharmed, and take at most a kilobyte each; a quarter more without a GIL, for its objects."""
     server = live(APP, "--worker-connections", "20000", "--keep-alive", "60", *DEBUG)
     (worker,) = wait_for_workers(server, 1)
     with server.connect() as peer:
@@ -181,7 +186,8 @@ def test_thousands_of_idle_connections(live: Callable[..., LiveServer], many_des
             each.sock.close()
         assert peer.request(GET).status == 200
         wait_for_descriptors(worker, theirs)
-    assert each_takes <= (1024 if _impl.compiled else 2048)
+    limit = 1280 if sysconfig.get_config_var("Py_GIL_DISABLED") else 1024
+    assert each_takes <= (limit if _impl.compiled else 2 * limit)
 
 
 # --- connections that end in every way -----------------------------------------------------------------------

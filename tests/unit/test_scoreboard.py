@@ -117,6 +117,26 @@ def test_a_dead_worker_takes_nothing() -> None:
     board.close()
 
 
+def test_loops_of_a_worker_share_connections_with_all() -> None:
+    board = Scoreboard(2, loops=2)
+    first, second = board.record(0), board.record(1)
+    loops = [board.company(slot).of_loop(number) for slot in range(2) for number in range(2)]
+    for record in (first, second):
+        record.clear(0.0)
+        record.state = SERVING
+    for number, company in enumerate(loops):
+        company.turn[0] = 10.0
+        company.show_connections((20, 20, 20, 5)[number])
+    assert [company.has_freer(20, 10.0) for company in loops] == [True, True, True, False]
+    assert [company.connections_of_siblings() for company in loops] == [20, 20, 5, 20]
+    assert (first.requests, second.requests) == (0, 0)
+    second.state = DRAINING
+    assert not any(company.has_freer(20, 10.0) for company in loops[:2])
+    for company in loops:
+        company.turn.release()
+    board.close()
+
+
 def test_a_fork_writes_and_its_parent_reads() -> None:
     script = """
         import os
