@@ -329,6 +329,20 @@ def test_workers_end_with_their_master(door: Door) -> None:
         server.kill()
 
 
+def test_orphans_end_although_a_request_does_not(door: Door) -> None:
+    """Nobody would kill them when the graceful timeout has passed."""
+    server = LiveServer(APP, *GEVENT, *DEBUG, "--graceful-timeout", "0.5")
+    try:
+        (worker,) = wait_for_workers(server, 1)
+        with door.enter(server) as peer:
+            server.process.kill()
+            server.process.wait()
+            wait_for_end(worker)
+            assert peer.is_closed()
+    finally:
+        server.kill()
+
+
 def test_one_that_computes_for_ever_is_explained_and_replaced(live: Callable[..., LiveServer]) -> None:
     server = live(APP, *GEVENT, "--timeout", "1", *DEBUG)
     (worker,) = wait_for_workers(server, 1)
