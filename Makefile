@@ -41,7 +41,7 @@ test-gevent: build ## the end-to-end tests on gevent: all compiled, some pure
 	$(BIN)/python -c 'import gevent'
 	FASTWSGI_REQUIRE_EXTENSIONS=1 FASTWSGI_TEST_ENGINE="-k gevent" $(BIN)/python -m pytest tests/e2e $(ARGS)
 	FASTWSGI_NO_EXTENSIONS=1 FASTWSGI_TEST_ENGINE="-k gevent" $(BIN)/python -m pytest tests/e2e/test_gevent.py \
-	  tests/e2e/test_input.py tests/e2e/test_load.py tests/e2e/test_streaming.py tests/e2e/test_wsgi.py $(ARGS)
+	  tests/e2e/test_input.py tests/e2e/test_streaming.py tests/e2e/test_wsgi.py $(ARGS)
 
 test-kqueue: build ## the engine's tests on the kqueue backend, which runs over a shim on Linux
 	rm -rf build/kqueue && mkdir -p build/kqueue
