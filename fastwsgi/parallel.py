@@ -105,6 +105,10 @@ class _Place:
 
     def shut_down(self, timeout: float) -> None:
         self.engine.shutdown(timeout)
+        self.close()
+
+    def close(self) -> None:
+        # Not the pipe: a thread that comes back from the app at last may still write to it.
         for listener in self.listeners:
             listener.close()
 
@@ -196,6 +200,8 @@ class Parallel:
         end = time.monotonic() + _ENDS_IN
         for place in self._places:
             place.thread.join(max(0.0, end - time.monotonic()))
+            if not place.thread.is_alive():
+                place.close()
         if self._error is not None:
             raise self._error
 

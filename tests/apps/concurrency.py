@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fastwsgi import gil
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -17,6 +19,7 @@ LONGEST = 20.0  # seconds for which anything here waits
 MEETINGS: dict[str, threading.Barrier] = {}
 LOCK = threading.Lock()
 COUNTS: dict[str, int] = {}
+MET: dict[str, int] = {}
 
 
 def _meeting(size: str) -> threading.Barrier:
@@ -57,6 +60,30 @@ class _Closing:
             COUNTS["closed"] = COUNTS.get("closed", 0) + 1
 
 
+def _hand_over(mine: str, other: str) -> int:
+    """Count to 100 together with another request, by turns, computing all the time; return the last number."""
+    with LOCK:
+        COUNTS[mine] = COUNTS[other] = 0
+        MET[mine] = MET.get(mine, 0) + 1
+    while MET[mine] != MET.get(other, 0):
+        pass
+    for number in range(1, 101):
+        COUNTS[mine] = number
+        while COUNTS[other] < number:
+            pass
+    return COUNTS[mine]
+
+
+def _inside() -> None:
+    """Count who is here at the same time."""
+    with LOCK:
+        COUNTS["inside"] = COUNTS.get("inside", 0) + 1
+        COUNTS["most inside"] = max(COUNTS.get("most inside", 0), COUNTS["inside"])
+    time.sleep(0.002)
+    with LOCK:
+        COUNTS["inside"] -= 1
+
+
 def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     """Do as the path says, with the query as its argument."""
     path, query = environ["PATH_INFO"], environ["QUERY_STRING"]
@@ -74,6 +101,14 @@ def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[byt
             COUNTS[query] = COUNTS.get(query, 0) + 1
     elif path == "/counted":
         body = str(COUNTS.get(query, 0)).encode()
+    elif path == "/gil":
+        body = str(gil.has_gil()).encode()
+    elif path == "/hand-over":
+        body = str(_hand_over(*query.split("-"))).encode()
+    elif path == "/inside":
+        _inside()
+    elif path == "/most-inside":
+        body = str(COUNTS.get("most inside", 0)).encode()
     elif path == "/threads":
         body = str(len(os.listdir("/proc/self/task"))).encode()
     elif path == "/pid":
