@@ -225,6 +225,7 @@ class Loop:
 
     def _close(self) -> None:
         """Close what is open, but for what is in the app."""
+        self._stopping = True  # nothing that ends makes it accept again
         self._reception.close()
         for channel in list(self._channels):
             if channel.handover is not None:
@@ -441,8 +442,10 @@ class Loop:
         current = self._current
         while self._held:
             channel = self._held.pop(0)
+            if channel.fd < 0 or channel.running:
+                continue  # its client did not wait; the answer that a thread is making takes this one along
             self._current = channel
-            if channel.fd >= 0 and self._flush(channel):
+            if self._flush(channel) and not channel.connection.is_busy():
                 self._settle(channel)
         self._current = current
 

@@ -91,17 +91,21 @@ class _Calls:
 class _Place:
     """One of the loops, with what it has to itself."""
 
-    def __init__(self, listeners: Sequence[Listener], access_log: AccessLog | None) -> None:
+    def __init__(
+        self, listeners: Sequence[Listener], access_log: AccessLog | None, tell: Callable[[], None]
+    ) -> None:
         self.listeners = [Listener(listener.sock.dup()) for listener in listeners]
         self.access_log = access_log.another() if access_log is not None else None
         self.calls = _Calls()
         self.wake = self.calls.wake  # once: it is told from others by identity
         self.last_beat = 0.0
+        self._tell = tell
         self.engine: Engine
         self.thread: threading.Thread
 
     def beat(self, now: float) -> None:
         self.last_beat = now
+        self._tell()  # the main thread, at once: by itself it would look too late
 
     def shut_down(self, timeout: float) -> None:
         self.engine.shutdown(timeout)
@@ -133,15 +137,16 @@ class Parallel:
     ) -> None:
         """Prepare `count` loops; the other arguments are the engine's.
 
-        `max_requests` are looked for with each heartbeat, of the main thread; no loop need `leave` for it.
+        Each loop tells when it has had its share of `max_requests`; no loop need `leave` in place of the
+        main thread.
         """
-        del max_requests, leave
+        del leave
         self._heartbeat = heartbeat
         self._calls = _Calls()
         self._readers: dict[int, Callable[[], None]] = {self._calls.fd: self._calls.make}
         self._is_stopped = False
         self._error: BaseException | None = None
-        self._places = [_Place(listeners, access_log) for _ in range(count)]
+        self._places = [_Place(listeners, access_log, self._calls.wake) for _ in range(count)]
         seats = SharedSeats(cfg.threads, threading.Lock)
         for number, place in enumerate(self._places):
             place.engine = Engine(
@@ -155,6 +160,7 @@ class Parallel:
                 company=company.of_loop(number),
                 seats=seats,
                 wake=place.wake,
+                max_requests=-(-max_requests // count),
             )
             place.engine.add_reader(place.calls.fd, place.calls.make)
             place.thread = threading.Thread(
@@ -219,4 +225,3 @@ class Parallel:
             self._is_stopped = True  # the others cannot go on for it: what it has accepted is lost
         finally:
             place.beat(NEVER)
-            self._calls.wake()
