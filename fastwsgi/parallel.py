@@ -132,8 +132,8 @@ class Parallel:
         heartbeat: Callable[[float], None],
         multiprocess: bool,
         company: Company,
-        max_requests: int,
-        leave: object,
+        max_requests: int = 0,
+        leave: object = None,
     ) -> None:
         """Prepare `count` loops; the other arguments are the engine's.
 
