@@ -338,6 +338,8 @@ class Loop:
             if self._has_lost(me):
                 return
         for _ in range(len(self._runnable)):
+            if not self._runnable:
+                break  # while the app was called here another thread has led, and done the rest
             channel = self._runnable.pop(0)
             self._current = channel
             if channel.fd >= 0:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import operator
 import os
+import random
 import signal
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 
 from fastwsgi import parallel
-from tests.live import ENGINE, LiveServer, head
+from tests.live import DEADLINE, ENGINE, LiveServer, head
 from tests.processes import descriptors, eventually, wait_for_end, wait_for_workers
-from tests.traffic import Traffic
+from tests.traffic import Traffic, fault_of, request_for
 
 if TYPE_CHECKING:
-    import random
     from collections.abc import Callable
 
     from tests.gate import Gate
@@ -191,6 +194,34 @@ def test_stopping(live: Callable[..., LiveServer], gate: Gate, number: signal.Si
                 assert peer.response().text == "ok"
         assert server.wait() == 0
         assert "SIGKILL" not in server.log.text
+
+
+def pipeline(server: LiveServer, seed: int) -> int:
+    """Send requests without waiting for answers, now and then with a pause; return how many were right."""
+    rng = random.Random(seed)
+    paths = [rng.choice(("/", "/", "/", "/", "/echo", "/stream", "/write", "/pause")) for _ in range(200)]
+    tokens = [b"%d-%016x" % (seed, rng.getrandbits(64)) for _ in paths]
+    pause = threading.Event()
+    with server.connect() as peer:
+
+        def send() -> None:
+            for path, token in zip(paths, tokens, strict=True):
+                peer.send(request_for(path, token))
+                if rng.random() < 0.2:
+                    pause.wait(rng.random() * 0.002)
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        replies = [peer.response() for _ in paths]
+        sender.join(DEADLINE)
+    return sum(map(operator.not_, map(fault_of, replies, paths, tokens)))
+
+
+def test_clients_that_do_not_wait_for_answers(live: Callable[..., LiveServer], rng: random.Random) -> None:
+    server = live("tests.apps.traffic:app", "--threads", "4")
+    seeds = [rng.getrandbits(32) for _ in range(24)]
+    with ThreadPoolExecutor(12) as pool:
+        assert list(pool.map(lambda seed: pipeline(server, seed), seeds)) == [200] * 24
 
 
 def test_thousands_of_requests(live: Callable[..., LiveServer], rng: random.Random) -> None:
