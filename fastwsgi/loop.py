@@ -1,8 +1,7 @@
 """The event loop of one worker: it owns the descriptors and the time, waits, accepts, sends and closes.
 
 What is done with bytes that have come, and what there is to send, is the engine's part (engine.py). The loop
-must not know HTTP. What can be done at once is done at once; only what the socket does not take waits for
-the poller.
+must not know HTTP. What can be done at once is; only what the socket does not take waits for the poller.
 
 Interest in a descriptor is changed lazily: a connection is registered for READ once, and a request that
 is answered in one go costs no further call. WRITE is added when a send did not take all, READ is dropped
