@@ -1,7 +1,7 @@
 cimport cython
 
 cdef int NO_THREAD
-cdef double _YIELD, _PAUSE, _MOMENT, _FORCED, _PATIENCE
+cdef double NEVER, _YIELD, _PAUSE, _MOMENT, _FORCED, _PATIENCE
 
 
 @cython.final
@@ -11,7 +11,8 @@ cdef class Crew:
     cdef object _start, _clock, _sleep, _make_lock, _lock
     cdef list _beds, _resting
     cdef Py_ssize_t _size
-    cdef bint _stands_by
+    cdef bint _stands_by, _yields
+    cdef Py_ssize_t _away
     cdef long long _calls
     cdef double _unforced, _called_at
 
@@ -26,7 +27,7 @@ cdef class Crew:
     cdef object _add_bed(self)
     @cython.locals(is_needed=bint)
     cdef bint _stand_by(self, int me) except -1
-    @cython.locals(began=double, waited=double, give_up=double, pause=double)
+    @cython.locals(began=double, waited=double, give_up=double, pause=double, call=cython.longlong)
     cdef bint _is_needed(self) except -1
     @cython.locals(call=cython.longlong)
     cdef bint _is_needed_still(self) except -1

@@ -7,13 +7,18 @@ blocks lets go of the GIL: the one that stood by leads on at once, and nobody wa
 
   state     | what ends it                                       | next
   LEADS     | it is about to call the app                        | SERVES; one that rests, or a new, STANDS BY
-  SERVES    | the app has returned, nobody leads                 | LEADS
+  SERVES    | the app has returned, nobody leads or SERVES       | LEADS
+  SERVES    | the app has returned, nobody leads, others SERVE   | STANDS BY, if nobody does, else RESTS
   SERVES    | the app has returned, another leads                | RESTS, once nothing is left for it to do
   STANDS BY | it runs at last, another leads                     | RESTS
   STANDS BY | it runs at last, nobody leads: the app has blocked | LEADS
   STANDS BY | the same, but it ran only because CPython took the | STANDS BY, with a pause: the app computes,
-            | GIL from the other after the switch interval       | more threads would only be in its way
+            | GIL from another, which it waited long for         | more threads would only be in its way
+  STANDS BY | the same, for 0.1 s, in one call of the app        | LEADS: others cannot wait for ever
   RESTS     | it is woken                                        | STANDS BY
+
+So of threads that compute one leads on, and the others come to rest when they return: it takes them no longer
+than side by side, where CPython would give the GIL round between them every few milliseconds.
 
 Without a GIL the one that is woken runs at once, on another CPU, whatever the app does. It then pauses for a
 moment first, so that a quick app has it woken once in that moment and not at every request:
@@ -22,6 +27,7 @@ moment first, so that a quick app has it woken once in that moment and not at ev
   STANDS BY | it runs, and the app still is in the call that it  | LEADS
             | was in before the pause                            |
   STANDS BY | it runs, otherwise                                 | STANDS BY, with a pause
+  SERVES    | the app has returned, nobody leads                 | LEADS
 
 Invariants: whoever touches the loop holds `_lock`; it is let go of while the app runs and while the leader
 waits for events. At most one thread leads, and at most one stands by. A thread is started when it is first
@@ -34,7 +40,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .states import NO_THREAD
+from .states import NEVER, NO_THREAD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,13 +52,14 @@ _YIELD = 20e-6  # seconds; long enough for another thread to take the GIL
 _PAUSE = 0.005
 _MOMENT = 0.0005  # without a GIL; much longer than a wake-up takes
 _PATIENCE = 0.1  # seconds of computing, after which others are served beside it all the same
-_FORCED = 0.8  # of the switch interval; who waited that long was not let run freely
+_FORCED = 0.2  # of the switch interval; who waited that long was perhaps not let run freely
 
 
 class Crew:
     """The roles of threads numbered from 0; thread 0 makes it, and leads."""
 
     __slots__ = (
+        "_away",
         "_beds",
         "_called_at",
         "_calls",
@@ -65,6 +72,7 @@ class Crew:
         "_stands_by",
         "_start",
         "_unforced",
+        "_yields",
         "ended",
         "leader",
     )
@@ -92,6 +100,7 @@ class Crew:
         self._clock = clock
         self._sleep = sleep
         self._unforced = switch_interval * _FORCED
+        self._yields = 0.0 < switch_interval < NEVER  # threads take turns at computing
         self._make_lock = make_lock
         self._lock = make_lock()
         self._lock.acquire()
@@ -100,6 +109,7 @@ class Crew:
         self._stands_by = False
         self._called_at = 0.0
         self._calls = 0  # of the app, by a thread that led
+        self._away = 0  # threads in the app
         self._add_bed()
 
     # The lock.
@@ -116,6 +126,7 @@ class Crew:
 
     def step_down(self, me: int) -> None:
         """Let others touch the loop, and lead it if `me` has led, while the app runs."""
+        self._away += 1
         if self.leader == me:
             self.leader = NO_THREAD
             self._calls += 1
@@ -124,9 +135,10 @@ class Crew:
         self._lock.release()
 
     def step_up(self, me: int) -> None:
-        """Wait for the right to touch the loop, and lead it if nobody does."""
+        """Wait for the right to touch the loop, and lead it if nobody does and nobody else is about to."""
         self._lock.acquire()
-        if self.leader == NO_THREAD:
+        self._away -= 1
+        if self.leader == NO_THREAD and (self._away == 0 or not self._yields):
             self.leader = me
 
     # Between.
@@ -143,8 +155,15 @@ class Crew:
         """
         while not self.ended:
             if self.leader == NO_THREAD and not self._stands_by:
-                self.leader = me  # the one that led has stepped down when nobody was resting yet
-                return True
+                # The one that led has stepped down when nobody was resting yet, or computes still.
+                if not self._yields or self._away == 0:
+                    self.leader = me
+                    return True
+                self._stands_by = True
+                self._called_at = -NEVER  # it has not waited for the GIL to be let go of
+                if self._stand_by(me):
+                    return True
+                continue
             self._resting.append(me)
             self._lock.release()
             self._beds[me].acquire()
@@ -190,9 +209,13 @@ class Crew:
         """Return whether the one that stands by is to lead; it may take a while to tell."""
         began = self._clock()
         waited = began - self._called_at
-        give_up = began + _PATIENCE
+        call = -1
+        give_up = began
         pause = _YIELD
         while self.leader == NO_THREAD and not self.ended:
+            if call != self._calls:
+                call = self._calls
+                give_up = began + _PATIENCE
             if waited < self._unforced or began > give_up:
                 return True
             began = self._clock()

@@ -212,7 +212,7 @@ class Engine(Loop):
         return True
 
     def _serve_waiting(self, me: Runner) -> None:
-        while self._has_work():
+        while self._has_work() and (me.relieves or not self._has_lost(me)):
             channel = self._waiting.popleft()
             self._seats.leave_queue(self._wake)
             self._current = channel
@@ -381,6 +381,7 @@ class Engine(Loop):
         if self._crew is not None:
             runner = channel.runner
             self._crew.step_up(runner.number)
+            runner.relieves = self._seats.are_scarce()
             self._seats.give_back(self._wake)
             if self._crew.leader == runner.number:
                 self._runner = runner

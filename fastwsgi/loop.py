@@ -282,7 +282,7 @@ class Loop:
             except Exception:
                 if not self._contain():
                     raise
-            if self._crew is not None and self._has_lost(me) and not self._has_work():
+            if self._crew is not None and self._has_lost(me) and not (me.relieves and self._has_work()):
                 if not self._crew.rest(me.number):
                     return
                 self._runner = me

@@ -12,6 +12,7 @@ cdef class Runner:
     cdef str _date
     cdef public object job
     cdef public double since
+    cdef public bint relieves
 
     cpdef bint is_parted(self) except -1
     cpdef object stamp(self, str date)

@@ -19,7 +19,7 @@ __all__ = ["Runner"]
 class Runner:
     """Thread `number` of a loop."""
 
-    __slots__ = ("_clean", "_date", "context", "job", "number", "serializer", "since")
+    __slots__ = ("_clean", "_date", "context", "job", "number", "relieves", "serializer", "since")
 
     def __init__(self, number: int, serializer: Serializer, clean: Context) -> None:
         """Do nothing yet. Requests begin with what is set in `clean`."""
@@ -29,6 +29,7 @@ class Runner:
         self._clean = clean
         self._date = ""
         self.job: Any = None  # the channel whose request it has in the app
+        self.relieves = False  # it has come back when all seats were taken, and who leads may be asleep
         self.since = 0.0  # when the app was called for it, or for its next piece, monotonic
 
     def is_parted(self) -> bool:

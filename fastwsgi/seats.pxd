@@ -6,6 +6,7 @@ cdef class Seats:
     cdef Py_ssize_t _size, _taken, _queued
 
     cpdef bint has_room(self)
+    cpdef bint are_scarce(self)
     cpdef bint line_up(self, wake, Py_ssize_t limit) except -1
     cpdef bint is_next(self, wake) except -1
     cpdef object leave_queue(self, wake)

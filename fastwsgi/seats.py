@@ -43,6 +43,10 @@ class Seats:
         """Return whether more seats are free than requests wait for."""
         return self._size - self._taken > self._queued
 
+    def are_scarce(self) -> bool:
+        """Return whether requests may have to wait for a seat; only who takes turns at computing asks."""
+        return self._taken >= self._size
+
     # For requests that wait.
 
     def line_up(self, wake: Wake, limit: int) -> bool:  # noqa: ARG002
@@ -109,6 +113,10 @@ class SharedSeats(Seats):
         self._lock = make_lock()
         self._late: deque[Any] = deque()  # locks of threads that were promised a seat when none was left
         self._queue: deque[Wake] = deque()  # the loop of each request that waits
+
+    def are_scarce(self) -> bool:
+        """Return True: side by side, every thread that comes back may go on."""
+        return True
 
     def line_up(self, wake: Wake, limit: int) -> bool:
         """Have a request wait, unless `limit` do in all loops."""

@@ -5,6 +5,7 @@ A lock that would block raises instead, at the point where a thread would wait; 
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -142,14 +143,64 @@ def test_the_last_to_rest_is_woken_first(stage: Stage) -> None:
     assert stage.started == [1, 2]  # a thread is started only if none rests
 
 
-def test_all_are_in_the_app(stage: Stage) -> None:
-    """Nobody leads, nobody can be woken: the first to come back leads."""
+def all_in_the_app(stage: Stage) -> None:
+    """Nobody leads, and nobody can be woken."""
     stage.crew.step_down(0)
     stage.crew.join(1)
     stage.crew.step_down(1)
     stage.crew.join(2)
     stage.crew.step_down(2)
     assert stage.crew.leader == NO_THREAD
+
+
+def test_who_comes_back_leads_if_the_others_are_blocked(stage: Stage) -> None:
+    """They do not want the GIL: after letting go of it, it has it again at once."""
+    all_in_the_app(stage)
+    stage.crew.step_up(1)
+    assert stage.crew.leader == NO_THREAD  # its answer is sent first
+    assert not stage.rests(1)
+    assert stage.crew.leader == 1
+    assert len(stage.pauses) == 1
+    assert stage.pauses[0] < INTERVAL / 10
+
+
+def test_of_threads_that_compute_one_goes_on(stage: Stage) -> None:
+    """Whoever comes back while another computes rests when that one leads."""
+    all_in_the_app(stage)
+    stage.crew.step_up(1)
+    stage.meanwhile = [lambda: setattr(stage, "now", stage.now + INTERVAL)] * 3
+
+    def returns() -> None:
+        for other in (0, 2):  # the first finds the second in the app still
+            stage.crew.step_up(other)
+            stage.crew.leave()
+
+    stage.meanwhile.append(returns)
+    assert stage.rests(1)
+    assert stage.crew.leader == 2
+    assert len(stage.pauses) == 4
+
+
+def test_two_that_come_back_while_another_computes(stage: Stage) -> None:
+    """One stands by, the other rests at once."""
+    all_in_the_app(stage)
+    stage.crew.step_up(1)
+
+    def another_comes_back() -> None:
+        stage.now += INTERVAL
+        stage.crew.step_up(2)
+        assert stage.rests(2)
+
+    stage.meanwhile = [another_comes_back]
+    assert not stage.rests(1)
+    assert stage.crew.leader == 1
+
+
+@pytest.mark.parametrize("interval", [0.0, math.inf])
+def test_where_none_takes_the_gil_from_another_who_comes_back_leads(interval: float) -> None:
+    """Without a GIL, and of greenlets: if others compute, they are not in the way, or this one would not run."""
+    stage = Stage(3, interval=interval)
+    all_in_the_app(stage)
     stage.crew.step_up(1)
     assert stage.crew.leader == 1
 
@@ -202,6 +253,22 @@ def test_an_app_that_computes_for_long_is_joined_at_last(stage: Stage) -> None:
     assert stage.crew.join(1)
     assert stage.crew.leader == 1
     assert 0.1 <= stage.now < 0.2
+
+
+def test_a_quick_app_is_not_joined_however_long_it_is_busy(stage: Stage) -> None:
+    """One that stands by has the GIL only when it takes it from the app, which is in another call each time."""
+    stage.crew.step_down(0)
+    stage.now += INTERVAL
+
+    def goes_on() -> None:
+        stage.now += INTERVAL
+        app_is_called_again(stage)
+
+    stage.meanwhile = [goes_on] * 1000 + [lambda: app_returns(stage)]
+    with pytest.raises(Waits):
+        stage.crew.join(1)
+    assert stage.now > 1.0
+    assert stage.crew.leader == 0
 
 
 def app_returns(stage: Stage) -> None:
