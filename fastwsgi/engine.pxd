@@ -34,7 +34,7 @@ cdef class Engine(Loop):
     cdef bint _is_overdue(self, Channel channel)
     cdef object _enqueue(self, Channel channel, Request request)
     cdef bint _wait_for_app(self, Channel channel, Py_ssize_t limit) except -1
-    @cython.locals(channel=Channel, request=Request, response=Response)
+    @cython.locals(channel=Channel, request=Request, response=Response, longest=double)
     cdef object _serve_waiting(self, Runner me)
     @cython.locals(response=Response, request=Request, connection=Connection)
     cdef object _refuse(self, Channel channel)

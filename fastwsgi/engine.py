@@ -6,7 +6,7 @@ that has read its request.
 While the app is slow, what is ready is read first, and served in the order in which it came: so the time
 that a request has waited is known, `queue_timeout` and `max_queue` mean what they say, and a request whose
 client has given up meanwhile is not run. While the app is quick that would cost more than it tells, and a
-request is run when it is read. It waits also if as many threads as may are in the app.
+request is run when it is read, if none waits. It waits also if as many threads as may are in the app.
 
 A thread that comes back from the app while another leads the loop sends its answer, takes the next request
 that waits, and rests when there is none.
@@ -128,7 +128,7 @@ class Engine(Loop):
             connection.end_of_stream()
             request = None
         if request is not None:
-            if self._pace < _QUICK and self._seats.has_room():
+            if self._pace < _QUICK and not self._waiting and self._seats.has_room():
                 self._serve(channel, request)
             else:
                 self._enqueue(channel, request)
@@ -232,7 +232,8 @@ class Engine(Loop):
             else:
                 channel.request = None
                 self._serve(channel, request)
-            if self._has_ended() or (not self._has_lost(me) and self._now - self._polled > _QUICK):
+            longest = _QUICK if self._pace > _QUICK else _SLICE
+            if self._has_ended() or (not self._has_lost(me) and self._now - self._polled > longest):
                 return  # who leads looks for events in between
 
     def _refuse(self, channel: Channel) -> None:
