@@ -8,11 +8,11 @@ cdef double NEVER, _YIELD, _PAUSE, _MOMENT, _FORCED, _PATIENCE
 cdef class Crew:
     cdef public int leader
     cdef readonly bint ended
-    cdef object _start, _clock, _sleep, _make_lock, _lock
+    cdef object _start, _clock, _sleep, _make_lock, _acquire, _release
     cdef list _beds, _resting
     cdef Py_ssize_t _size
     cdef bint _stands_by, _yields
-    cdef Py_ssize_t _away
+    cdef int _led_last
     cdef long long _calls
     cdef double _unforced, _called_at
 
@@ -27,7 +27,5 @@ cdef class Crew:
     cdef object _add_bed(self)
     @cython.locals(is_needed=bint)
     cdef bint _stand_by(self, int me) except -1
-    @cython.locals(began=double, waited=double, give_up=double, pause=double, call=cython.longlong)
+    @cython.locals(began=double, waited=double, give_up=double, pause=double, call=cython.longlong, is_same=bint)
     cdef bint _is_needed(self) except -1
-    @cython.locals(call=cython.longlong)
-    cdef bint _is_needed_still(self) except -1

@@ -7,10 +7,10 @@ blocks lets go of the GIL: the one that stood by leads on at once, and nobody wa
 
   state     | what ends it                                       | next
   LEADS     | it is about to call the app                        | SERVES; one that rests, or a new, STANDS BY
-  SERVES    | the app has returned, nobody leads or SERVES       | LEADS
-  SERVES    | the app has returned, nobody leads, others SERVE   | STANDS BY, if nobody does, else RESTS
+  SERVES    | the app has returned, nobody has led since         | LEADS
+  SERVES    | the app has returned, who led since is in the app  | STANDS BY, if nobody does, else RESTS
   SERVES    | the app has returned, another leads                | RESTS, once nothing is left for it to do
-  STANDS BY | it runs at last, another leads                     | RESTS
+  STANDS BY | it runs at last, another leads                     | RESTS, if nobody calls the app for a moment
   STANDS BY | it runs at last, nobody leads: the app has blocked | LEADS
   STANDS BY | the same, but it ran only because CPython took the | STANDS BY, with a pause: the app computes,
             | GIL from another, which it waited long for         | more threads would only be in its way
@@ -23,13 +23,12 @@ than side by side, where CPython would give the GIL round between them every few
 Without a GIL the one that is woken runs at once, on another CPU, whatever the app does. It then pauses for a
 moment first, so that a quick app has it woken once in that moment and not at every request:
 
-  STANDS BY | it runs, another leads                             | RESTS
   STANDS BY | it runs, and the app still is in the call that it  | LEADS
             | was in before the pause                            |
-  STANDS BY | it runs, otherwise                                 | STANDS BY, with a pause
+  STANDS BY | it runs, and the app is in another call            | STANDS BY, with a pause
   SERVES    | the app has returned, nobody leads                 | LEADS
 
-Invariants: whoever touches the loop holds `_lock`; it is let go of while the app runs and while the leader
+Invariants: whoever touches the loop holds its lock; it is let go of while the app runs and while the leader
 waits for events. At most one thread leads, and at most one stands by. A thread is started when it is first
 needed.
 
@@ -50,7 +49,7 @@ __all__ = ["Crew"]
 
 _YIELD = 20e-6  # seconds; long enough for another thread to take the GIL
 _PAUSE = 0.005
-_MOMENT = 0.0005  # without a GIL; much longer than a wake-up takes
+_MOMENT = 0.0005  # much longer than a wake-up takes
 _PATIENCE = 0.1  # seconds of computing, after which others are served beside it all the same
 _FORCED = 0.2  # of the switch interval; who waited that long was perhaps not let run freely
 
@@ -59,13 +58,14 @@ class Crew:
     """The roles of threads numbered from 0; thread 0 makes it, and leads."""
 
     __slots__ = (
-        "_away",
+        "_acquire",
         "_beds",
         "_called_at",
         "_calls",
         "_clock",
-        "_lock",
+        "_led_last",
         "_make_lock",
+        "_release",
         "_resting",
         "_size",
         "_sleep",
@@ -102,50 +102,53 @@ class Crew:
         self._unforced = switch_interval * _FORCED
         self._yields = 0.0 < switch_interval < NEVER  # threads take turns at computing
         self._make_lock = make_lock
-        self._lock = make_lock()
-        self._lock.acquire()
+        lock = make_lock()
+        self._acquire, self._release = (
+            lock.acquire,
+            lock.release,
+        )  # looked up once: they are called for each request
+        self._acquire()
         self._beds: list[Any] = []  # of each thread: a lock that it cannot take until it is woken
         self._resting: list[int] = []  # the last to lie down is woken first: its memory is still in the cache
         self._stands_by = False
         self._called_at = 0.0
         self._calls = 0  # of the app, by a thread that led
-        self._away = 0  # threads in the app
+        self._led_last = 0  # the thread that made the last of these
         self._add_bed()
 
     # The lock.
 
     def take(self) -> None:
         """Wait for the right to touch the loop."""
-        self._lock.acquire()
+        self._acquire()
 
     def leave(self) -> None:
         """Let others touch the loop; the leader stays the leader."""
-        self._lock.release()
+        self._release()
 
     # Around calls of the app.
 
     def step_down(self, me: int) -> None:
         """Let others touch the loop, and lead it if `me` has led, while the app runs."""
-        self._away += 1
         if self.leader == me:
             self.leader = NO_THREAD
+            self._led_last = me
             self._calls += 1
             if not self._stands_by:
                 self._call()
-        self._lock.release()
+        self._release()
 
     def step_up(self, me: int) -> None:
         """Wait for the right to touch the loop, and lead it if nobody does and nobody else is about to."""
-        self._lock.acquire()
-        self._away -= 1
-        if self.leader == NO_THREAD and (self._away == 0 or not self._yields):
+        self._acquire()
+        if self.leader == NO_THREAD and (self._led_last == me or not self._yields):
             self.leader = me
 
     # Between.
 
     def join(self, me: int) -> bool:
         """Be a thread that was just started; return as rest() does."""
-        self._lock.acquire()
+        self._acquire()
         return self._stand_by(me) or self.rest(me)
 
     def rest(self, me: int) -> bool:
@@ -155,19 +158,16 @@ class Crew:
         """
         while not self.ended:
             if self.leader == NO_THREAD and not self._stands_by:
-                # The one that led has stepped down when nobody was resting yet, or computes still.
-                if not self._yields or self._away == 0:
-                    self.leader = me
-                    return True
+                # The one that led is in the app.
                 self._stands_by = True
                 self._called_at = -NEVER  # it has not waited for the GIL to be let go of
                 if self._stand_by(me):
                     return True
                 continue
             self._resting.append(me)
-            self._lock.release()
+            self._release()
             self._beds[me].acquire()
-            self._lock.acquire()
+            self._acquire()
             if self._stand_by(me):
                 return True
         return False
@@ -199,7 +199,7 @@ class Crew:
 
     def _stand_by(self, me: int) -> bool:
         """Lead if that is needed, and return whether it is."""
-        is_needed = self._is_needed() if self._unforced else self._is_needed_still()
+        is_needed = self._is_needed()
         self._stands_by = False
         if is_needed:
             self.leader = me
@@ -209,31 +209,28 @@ class Crew:
         """Return whether the one that stands by is to lead; it may take a while to tell."""
         began = self._clock()
         waited = began - self._called_at
-        call = -1
         give_up = began
-        pause = _YIELD
-        while self.leader == NO_THREAD and not self.ended:
-            if call != self._calls:
+        call = -1  # the call of the app that was seen at the last look
+        while not self.ended:
+            is_same = call == self._calls
+            if not is_same:
                 call = self._calls
                 give_up = began + _PATIENCE
-            if waited < self._unforced or began > give_up:
-                return True
+            if self.leader != NO_THREAD:
+                if is_same or self._unforced == NEVER:
+                    return False
+                pause = _MOMENT  # to be woken with each call would cost more
+            elif not self._unforced:
+                if is_same:
+                    return True
+                pause = _MOMENT
+            else:
+                if waited < self._unforced or began > give_up:
+                    return True
+                pause = _PAUSE if is_same else _YIELD
             began = self._clock()
-            self._lock.release()
+            self._release()
             self._sleep(pause)
-            self._lock.acquire()
+            self._acquire()
             waited = self._clock() - began - pause
-            pause = _PAUSE
-        return False
-
-    def _is_needed_still(self) -> bool:
-        """Return whether the one that stands by is to lead, where it runs beside the app."""
-        call = 0
-        while self.leader == NO_THREAD and not self.ended:
-            if call == self._calls:
-                return True
-            call = self._calls
-            self._lock.release()
-            self._sleep(_MOMENT)
-            self._lock.acquire()
         return False

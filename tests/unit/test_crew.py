@@ -188,12 +188,42 @@ def test_two_that_come_back_while_another_computes(stage: Stage) -> None:
 
     def another_comes_back() -> None:
         stage.now += INTERVAL
-        stage.crew.step_up(2)
-        assert stage.rests(2)
+        stage.crew.step_up(0)
+        assert stage.rests(0)
 
     stage.meanwhile = [another_comes_back]
     assert not stage.rests(1)
     assert stage.crew.leader == 1
+
+
+def test_quick_requests_beside_threads_that_are_blocked(stage: Stage) -> None:
+    """Who has led last leads on, however many others are in the app."""
+    stage.crew.step_down(0)
+    stage.crew.join(1)
+    for _ in range(100):
+        stage.crew.step_down(1)
+        stage.crew.step_up(1)
+        assert stage.crew.leader == 1
+    assert stage.started == [1, 2]
+
+
+def test_who_is_not_needed_naps_while_the_app_is_called(stage: Stage) -> None:
+    """Otherwise it would be woken with each call that the leader makes after it has waited for events."""
+    stage.crew.step_down(0)
+    stage.crew.step_up(0)
+    stage.crew.leave()
+
+    def is_called() -> None:
+        stage.crew.take()
+        stage.crew.step_down(0)
+        stage.crew.step_up(0)
+        stage.crew.leave()
+
+    stage.meanwhile = [is_called] * 10
+    with pytest.raises(Waits):
+        stage.crew.join(1)
+    assert len(stage.pauses) == 11
+    assert stage.started == [1]
 
 
 @pytest.mark.parametrize("interval", [0.0, math.inf])
