@@ -211,6 +211,7 @@ class Crew:
         waited = began - self._called_at
         give_up = began
         call = -1  # the call of the app that was seen at the last look
+        pause = _YIELD  # at first: an app that has computed for a while may block by now
         while not self.ended:
             is_same = call == self._calls
             if not is_same:
@@ -227,10 +228,12 @@ class Crew:
             else:
                 if waited < self._unforced or began > give_up:
                     return True
-                pause = _PAUSE if is_same else _YIELD
+                if is_same:
+                    pause = _PAUSE
             began = self._clock()
             self._release()
             self._sleep(pause)
             self._acquire()
             waited = self._clock() - began - pause
+            pause = _MOMENT
         return False

@@ -23,7 +23,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.live import DEADLINE, LiveServer, Peer, Reply, head
+from tests.live import DEADLINE, ENGINE, LiveServer, Peer, Reply, head
 from tests.processes import children, descriptors, eventually
 
 if TYPE_CHECKING:
@@ -418,6 +418,18 @@ def test_upgrade_that_nobody_takes(server: LiveServer) -> None:
             assert reply.status == status
             assert reply.get("Upgrade") is None
         assert peer.request(head("/count")).status == 200
+
+
+@pytest.mark.skipif(ENGINE != (), reason="names its engine itself")
+def test_without_threads_the_log_says_what_is_missing(live: Callable[..., LiveServer]) -> None:
+    """One WebSocket would keep the worker for itself; it is offered none, and the library raises."""
+    server = live(APP)
+    server.allow_traceback = True
+    for _ in range(2):
+        assert server.request(upgrade("/echo")).status == 500
+    server.wait_for_log("WebSockets need --threads of 2 or more, or -k gevent")
+    assert server.log.text.count("WebSockets need") == 1
+    assert server.get("/count").status == 200
 
 
 @pytest.mark.parametrize("without", ["Sec-WebSocket-Key", "Sec-WebSocket-Version"])

@@ -223,6 +223,10 @@ def test_other_names_are_nobodys_business(tmp_path: Path, text: str) -> None:
             "-k eventlet",
             "worker_class = 'eventlet' (command line, -k): must be sync, gthread or gevent; other classes",
         ),
+        (
+            "--no-request-buffering",
+            "request_buffering = False (command line, --no-request-buffering): an app that waits for a body",
+        ),
         ("--log-level loud", "loglevel = 'loud' (command line, --log-level): must be one of debug, info, "),
         ("--wrokers 2", "unknown option --wrokers (command line): did you mean --workers?"),
         ("--wrokers=2", "unknown option --wrokers (command line): did you mean --workers?"),
@@ -357,6 +361,14 @@ def test_gevent_where_it_is_not_installed(tmp_path: Path, monkeypatch: pytest.Mo
         load(tmp_path, "-k", "gevent")
     message = "worker_class = 'gevent' (command line, -k): gevent is not installed; pip install gevent"
     assert str(caught.value) == message
+
+
+def test_request_buffering_may_be_off_where_an_app_may_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(green, "is_installed", lambda: True)
+    for engine in (("--threads", "2"), ("-k", "gevent")):
+        assert load(tmp_path, "--no-request-buffering", *engine).request_buffering is False
 
 
 # --- keywords -------------------------------------------------------------------------------------------
