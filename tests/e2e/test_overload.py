@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import select
-import selectors
 import signal
 import socket
 import sys
@@ -153,27 +152,3 @@ def test_a_client_that_only_ends_its_side_is_served(live: Callable[..., LiveServ
         gate.open()
         assert peer.response().text == "ok"
         assert late.response().text == "ok"
-
-
-def test_nobody_is_passed_over_when_the_app_becomes_quick(live: Callable[..., LiveServer]) -> None:
-    """Requests wait since the app was slow; those that come later must not be run before them."""
-    server = live(APP, *DEBUG)
-    (worker,) = wait_for_workers(server, 1)
-    with ExitStack() as stack:
-        peers = [stack.enter_context(server.connect()) for _ in range(100)]
-        for peer in peers:
-            assert peer.request(head("/sleep?0.001")).text == "ok"
-        os.kill(worker, signal.SIGSTOP)
-        for peer in peers:
-            peer.send(head("/sleep?0.02") if peer is peers[0] else GET)
-        os.kill(worker, signal.SIGCONT)
-        answered = dict.fromkeys(peers, 0)
-        with selectors.DefaultSelector() as selector:
-            for peer in peers:
-                selector.register(peer.sock, selectors.EVENT_READ, peer)
-            while max(answered.values()) < 20:
-                for key, _ in selector.select(DEADLINE):
-                    assert key.data.response().text == "ok"
-                    answered[key.data] += 1
-                    key.data.send(GET)
-                assert max(answered.values()) - min(answered.values()) <= 3
