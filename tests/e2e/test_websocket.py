@@ -52,6 +52,9 @@ UPGRADE = (
 )
 
 
+LIBRARIES_RACE: Final = gil.is_optional()
+"""simple-websocket's reader and the handler share a wsproto connection, which is not made for that."""
+
 DISTRIBUTIONS = {"websocket": "websocket-client", "socketio": "python-socketio"}
 
 
@@ -192,6 +195,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     if request.param == "unix":
         bind = f"unix:{tmp_path_factory.mktemp('sock')}/s"
     with LiveServer(APP, *OPTIONS, bind=bind) as running:
+        running.allow_traceback = LIBRARIES_RACE
         yield running
 
 
@@ -199,7 +203,9 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def alone(live: Callable[..., LiveServer]) -> LiveServer:
     """Return a server that has served nothing yet, for tests that count."""
     required("flask_sock")
-    return live(APP, *OPTIONS)
+    server = live(APP, *OPTIONS)
+    server.allow_traceback = LIBRARIES_RACE
+    return server
 
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 4096, 65_535, 65_536, 1 << 20])
@@ -677,10 +683,9 @@ def test_simple_client_is_closed(alone: LiveServer) -> None:
 @pytest.fixture
 def socketio_server(live: Callable[..., LiveServer]) -> LiveServer:
     required("flask_socketio", "simple_websocket")
-    server = live(SOCKETIO_APP, *OPTIONS)
-    # Without a GIL its writer may close a WebSocket that its reader has closed, and fail for all to see.
-    server.allow_traceback = gil.is_optional()
-    return server
+    if LIBRARIES_RACE:
+        pytest.skip("Engine.IO loses messages without a GIL: its threads share a wsproto connection")
+    return live(SOCKETIO_APP, *OPTIONS)
 
 
 TRANSPORTS = [["polling"], ["websocket"], ["polling", "websocket"]]
