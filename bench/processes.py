@@ -15,10 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .plan import ROOT
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from types import TracebackType
     from typing import IO
+
+    from .plan import Server
 
 __all__ = ["RunningServer", "ServerFailedError", "Usage", "free_port"]
 
@@ -57,30 +61,31 @@ class RunningServer:
     """Context manager: the server runs inside, pinned to one CPU, and is ended with all its processes after.
 
     Args:
-        command: what to execute, complete.
+        server: the command is its.
+        fills: what is filled into that, besides the port.
+        options: words after it.
         port: where it will listen, on 127.0.0.1.
         cpu: the CPU that all its processes keep to.
-        environment: variables in addition to ours.
-        directory: where it is started.
         log: an open file for what it prints.
         patience: seconds until it must accept connections.
     """
 
     def __init__(
         self,
-        command: Sequence[str],
+        server: Server,
+        fills: Mapping[str, str],
         *,
+        options: Sequence[str] = (),
         port: int,
         cpu: int,
-        environment: Mapping[str, str],
-        directory: Path,
         log: IO[bytes],
         patience: float = 20.0,
     ) -> None:
         self.port = port
-        self._command = ["taskset", "-c", str(cpu), *command]
-        self._environment = {**os.environ, **environment}
-        self._directory = directory
+        words = [word.format(port=port, **fills) for word in server.command]
+        self._command = ["taskset", "-c", str(cpu), *words, *options]
+        ours = {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+        self._environment = {**os.environ, **ours, **server.environment}
         self._log = log
         self._patience = patience
         self._process: subprocess.Popen[bytes] | None = None
@@ -88,7 +93,7 @@ class RunningServer:
     def __enter__(self) -> RunningServer:
         self._process = subprocess.Popen(
             self._command,
-            cwd=self._directory,
+            cwd=ROOT,
             env=self._environment,
             stdin=subprocess.DEVNULL,
             stdout=self._log,

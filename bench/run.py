@@ -139,18 +139,10 @@ def _run_round(
 ) -> Round:
     port = free_port()
     connections = case.connections or options.connections
-    fills = {"python": _python(options, server), "port": str(port), "app": case.app, "floor": str(floor)}
-    environment = {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **server.environment}
+    fills = {"python": _python(options, server), "app": case.app, "floor": str(floor)}
     with (
         (logs / f"{case.name}-{server.name}.log").open("wb") as log,
-        RunningServer(
-            [word.format(**fills) for word in server.command],
-            port=port,
-            cpu=options.server_cpu,
-            environment=environment,
-            directory=ROOT,
-            log=log,
-        ) as running,
+        RunningServer(server, fills, port=port, cpu=options.server_cpu, log=log) as running,
     ):
         size = probe(port, case)
 

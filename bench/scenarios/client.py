@@ -37,6 +37,7 @@ __all__ = [
     "connect",
     "get",
     "quantile",
+    "receive",
 ]
 
 # In place of a status: what became of a request that was not answered.
@@ -53,6 +54,16 @@ def get(path: str, *, close: bool = False) -> bytes:
     """Return the bytes of a GET request."""
     end = "Connection: close\r\n" if close else ""
     return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{end}\r\n".encode()
+
+
+def receive(sock: socket.socket) -> bytes | None:
+    """Return what has come, b"" at the end of the stream or after a reset, None if nothing has."""
+    try:
+        return sock.recv(65536)
+    except BlockingIOError:
+        return None
+    except OSError:
+        return b""
 
 
 def connect(port: int, *, receive_buffer: int = 0) -> socket.socket:
@@ -205,12 +216,9 @@ class Connection:
         if events == select.EPOLLOUT:
             self._send()
             return
-        try:
-            data = self._sock.recv(65536)
-        except BlockingIOError:
+        data = receive(self._sock)
+        if data is None:
             return
-        except OSError:
-            data = b""
         if not self._asked_at:
             self.close()
             return

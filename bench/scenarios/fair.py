@@ -13,7 +13,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from .client import Answer, ClosedLoop, Connection, Loop, OpenLoop, Tally, get
-from .servers import Disturbance, run_scenario, scenario_parser, start_server, table
+from .servers import FIGURES, Disturbance, run_scenario, scenario_parser, start_server, table
 
 if TYPE_CHECKING:
     import argparse
@@ -47,13 +47,7 @@ _COLUMNS = {
 
 _STUCK_COLUMNS = {
     "workers": "workers",
-    "sent": "new connections",
-    "ok": "answered",
-    "gave_up": "gave up",
-    "lost": "lost",
-    "p50_ms": "p50 ms",
-    "p99_ms": "p99 ms",
-    "max_ms": "max ms",
+    **FIGURES | {"sent": "new connections"},
     "behind": f"over {_BEHIND} s",
     "others": "CPU lost to others",
 }

@@ -26,7 +26,15 @@ if TYPE_CHECKING:
 
     Rows = list[dict[str, object]]
 
-__all__ = ["Disturbance", "private_bytes", "run_scenario", "scenario_parser", "start_server", "table"]
+__all__ = [
+    "FIGURES",
+    "Disturbance",
+    "private_bytes",
+    "run_scenario",
+    "scenario_parser",
+    "start_server",
+    "table",
+]
 
 _FASTWSGI_WORDS = {
     "workers": "-w {}",
@@ -40,6 +48,17 @@ _WORDS: dict[str, dict[str, str]] = {
     "fastwsgi-pure": _FASTWSGI_WORDS,
     "granian": {"workers": "--workers {}", "connections": "--backlog 4096 --backpressure {}"},
     "gthread": _FASTWSGI_WORDS,
+}
+
+# Columns for what Tally.figures() tells, by key.
+FIGURES = {
+    "sent": "sent",
+    "ok": "answered",
+    "gave_up": "gave up",
+    "lost": "lost",
+    "p50_ms": "p50 ms",
+    "p99_ms": "p99 ms",
+    "max_ms": "max ms",
 }
 
 _REST = 0.25  # seconds without work, and
@@ -136,16 +155,15 @@ def start_server(
     extra += " " + (arguments if options.server_args is None else options.server_args)
     server = next(one for one in SERVERS if one.name == options.server)
     port = free_port()
-    fills = {"python": options.python, "port": str(port), "app": f"bench.scenarios.apps:{app}"}
-    environment = {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **server.environment}
+    fills = {"python": options.python, "app": f"bench.scenarios.apps:{app}"}
     with (
         tempfile.NamedTemporaryFile(prefix="bench-", suffix=".log") as log,
         RunningServer(
-            [*(word.format(**fills) for word in server.command), *shlex.split(extra)],
+            server,
+            fills,
+            options=shlex.split(extra),
             port=port,
             cpu=options.server_cpu,
-            environment=environment,
-            directory=ROOT,
             log=log,
         ) as running,
     ):

@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from .client import Answer, Connection, Loop, OpenLoop, Tally, connect, get
-from .servers import Disturbance, private_bytes, run_scenario, scenario_parser, start_server, table
+from .servers import FIGURES, Disturbance, private_bytes, run_scenario, scenario_parser, start_server, table
 
 if TYPE_CHECKING:
     import argparse
@@ -48,13 +48,7 @@ _MEMORY_PAUSE = 1.0
 _COLUMNS = {
     "name": "normal client",
     "connections": "connections",
-    "sent": "sent",
-    "ok": "answered",
-    "gave_up": "gave up",
-    "lost": "lost",
-    "p50_ms": "p50 ms",
-    "p99_ms": "p99 ms",
-    "max_ms": "max ms",
+    **FIGURES,
     "verdict": f"p99 < {_TARGET_MS:g} ms",
     "lag_p99_ms": "client's lag p99 ms",
     "others": "CPU lost to others",

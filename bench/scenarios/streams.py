@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from .apps import EVENT_SECONDS
-from .client import Loop, OpenLoop, connect, get
+from .client import Loop, OpenLoop, connect, get, receive
 from .servers import Disturbance, run_scenario, scenario_parser, start_server, table
 
 if TYPE_CHECKING:
@@ -65,12 +65,9 @@ class _Stream:
             self.ended = True
 
     def _on_event(self, _events: int) -> None:
-        try:
-            data = self._sock.recv(65536)
-        except BlockingIOError:
+        data = receive(self._sock)
+        if data is None:
             return
-        except OSError:
-            data = b""
         if not data:
             self.ended = True
             self._loop.forget(self._sock.fileno())
