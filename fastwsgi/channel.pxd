@@ -10,7 +10,7 @@ from .runner cimport Runner
 
 cdef int DRAINED, FULL, GONE, READ
 cdef Py_ssize_t _SENT_AHEAD
-cdef double NEVER
+cdef double BEAT, NEVER
 
 
 @cython.final

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .deadlines import Timed
 from .errors import HTTPError
-from .states import DRAINED, FULL, GONE, NEVER, READ
+from .states import BEAT, DRAINED, FULL, GONE, NEVER, READ
 
 if TYPE_CHECKING:
     from ._io_py import IO
@@ -31,7 +31,6 @@ _READ_INSTEAD = 65536  # bytes at a time where sendfile(2) does not serve
 _SENT_AHEAD = 1 << 20  # bytes that write() may leave to the loop before it waits for the client
 _SKIPPED = 4  # reads of a body that the app has left
 _MOST_DISCARDED = 262144  # bytes of a refused client
-_BEAT = 500  # milliseconds
 _NO_SENDFILE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
@@ -243,7 +242,7 @@ class Channel(Timed):
         poll = select.poll()
         poll.register(self.fd, event)
         give_up = self._io.monotonic() + timeout if timeout else NEVER
-        while not poll.poll(_BEAT):
+        while not poll.poll(BEAT * 1000):
             now = self._io.monotonic()
             if now >= give_up:
                 return False

@@ -103,10 +103,9 @@ class Crew:
         self._yields = 0.0 < switch_interval < NEVER  # threads take turns at computing
         self._make_lock = make_lock
         lock = make_lock()
-        self._acquire, self._release = (
-            lock.acquire,
-            lock.release,
-        )  # looked up once: they are called for each request
+        # Looked up once: both are called for each request.
+        self._acquire = lock.acquire
+        self._release = lock.release
         self._acquire()
         self._beds: list[Any] = []  # of each thread: a lock that it cannot take until it is woken
         self._resting: list[int] = []  # the last to lie down is woken first: its memory is still in the cache
@@ -161,13 +160,11 @@ class Crew:
                 # The one that led is in the app.
                 self._stands_by = True
                 self._called_at = -NEVER  # it has not waited for the GIL to be let go of
-                if self._stand_by(me):
-                    return True
-                continue
-            self._resting.append(me)
-            self._release()
-            self._beds[me].acquire()
-            self._acquire()
+            else:
+                self._resting.append(me)
+                self._release()
+                self._beds[me].acquire()
+                self._acquire()
             if self._stand_by(me):
                 return True
         return False

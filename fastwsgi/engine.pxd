@@ -9,7 +9,7 @@ from .runner cimport Runner
 
 cdef int READ, WRITE, HANGUP, PULLING, EXHAUSTED, DONE
 cdef double NEVER, _QUICK, _FORGETS, _SLICE, _GIVES_UP
-cdef Py_ssize_t _SENT_TOGETHER, _PIECES_TOGETHER, _ANY_NUMBER
+cdef Py_ssize_t _SENT_TOGETHER, _PIECES_TOGETHER, ANY_NUMBER
 
 
 # Not final: Cython takes the overriding of a method in such a class for that of a final one.
@@ -32,7 +32,7 @@ cdef class Engine(Loop):
 
     cdef bint _has_work(self) except -1
     cdef bint _is_overdue(self, Channel channel)
-    cdef object _enqueue(self, Channel channel, Request request)
+    cdef object _enqueue(self, Channel channel, Request request, Py_ssize_t limit)
     cdef bint _wait_for_app(self, Channel channel, Py_ssize_t limit) except -1
     @cython.locals(channel=Channel, request=Request, response=Response, longest=double)
     cdef object _serve_waiting(self, Runner me)

@@ -8,8 +8,8 @@ that a request has waited is known, `queue_timeout` and `max_queue` mean what th
 client has given up meanwhile is not run. While the app is quick that would cost more than it tells, and a
 request is run when it is read, if none waits. It waits also if as many threads as may are in the app.
 
-A thread that comes back from the app while another leads the loop sends its answer, takes the next request
-that waits, and rests when there is none.
+A thread that comes back from the app while another leads the loop sends its answer and rests. It takes the
+next request that waits only if all threads were in the app: the one that leads may be asleep then.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from . import stream
 from .handover import ClientSocket
 from .loop import Loop
 from .response import Response
-from .states import DONE, EXHAUSTED, HANGUP, NEVER, PULLING, READ, WRITE
+from .states import ANY_NUMBER, DONE, EXHAUSTED, HANGUP, NEVER, PULLING, READ, WRITE
 from .wsgi import overloaded
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ __all__ = ["Engine"]
 
 _QUICK = 0.001  # seconds; an app that takes no longer is run at once, and its answers may be held back
 _FORGETS = 0.95  # share of the app's longest time that the next request leaves of it
-_ANY_NUMBER = 1 << 30
 _SLICE = 0.01  # seconds for which one generator, or one pipeline, may keep the others waiting
 _GIVES_UP = 0.1  # seconds; a client that ends its side so long after its request does not wait for the answer
 _LAST_WORDS = 2.0  # seconds in which an app that has returned may still answer a client's Close, and
@@ -73,7 +72,7 @@ class Engine(Loop):
         self._has_warned = False  # of WebSockets without threads
         self._last_request = max_requests or -1
         self._wake: Any = wake
-        self._max_queue = cfg.max_queue or _ANY_NUMBER
+        self._max_queue = cfg.max_queue or ANY_NUMBER
         self._queue_timeout = cfg.queue_timeout or NEVER
         for acceptor in self._reception.acceptors:
             acceptor.endpoint.transmit = self._transmit
@@ -131,7 +130,7 @@ class Engine(Loop):
             if self._pace < _QUICK and not self._waiting and self._seats.has_room():
                 self._serve(channel, request)
             else:
-                self._enqueue(channel, request)
+                self._enqueue(channel, request, self._max_queue)
         elif connection.is_busy() or channel.interest & WRITE:
             if not connection.wants_more():
                 channel.wait_for(channel.interest & ~READ)
@@ -178,11 +177,11 @@ class Engine(Loop):
             elif self._seats.has_room():
                 self._serve(channel, request)
             else:
-                self._enqueue(channel, request)
+                self._enqueue(channel, request, self._max_queue)
         elif self._seats.has_room():
             self._go_on(channel, response)
         else:
-            self._wait_for_app(channel, _ANY_NUMBER)
+            self._wait_for_app(channel, ANY_NUMBER)
 
     # Waiting for the app.
 
@@ -193,11 +192,11 @@ class Engine(Loop):
         """Return whether a request has waited for longer than its answer is worth."""
         return channel.request is not None and self._now - channel.arrived > self._queue_timeout
 
-    def _enqueue(self, channel: Channel, request: Request) -> None:
-        """Let a request wait for its turn, if there is room in the queue."""
+    def _enqueue(self, channel: Channel, request: Request, limit: int) -> None:
+        """Let a request wait for its turn, or refuse it if `limit` others do."""
         channel.arrived = self._now
         channel.request = request
-        if not self._wait_for_app(channel, self._max_queue):
+        if not self._wait_for_app(channel, limit):
             self._refuse(channel)
 
     def _wait_for_app(self, channel: Channel, limit: int) -> bool:
@@ -250,9 +249,7 @@ class Engine(Loop):
             if self._flush(channel):
                 request = connection.next_request(self._now)
                 if request is not None:
-                    channel.arrived = self._now
-                    channel.request = request
-                    self._wait_for_app(channel, _ANY_NUMBER)
+                    self._enqueue(channel, request, ANY_NUMBER)
                     return
         else:
             connection.next_request(self._now)
@@ -291,7 +288,7 @@ class Engine(Loop):
             self._step_down(channel, response)
             response.run(self._app)
             self._step_up(channel)
-            if channel.handover is not None and channel.is_given():
+            if channel.is_given():
                 self._part(channel, response)
                 return
             if response.state != DONE and not self._drive(channel, response):
@@ -342,7 +339,7 @@ class Engine(Loop):
                 self._step_down(channel, response)
                 is_more = response.pull()
                 self._step_up(channel)
-                if channel.handover is not None and channel.is_given():
+                if channel.is_given():
                     self._part(channel, response)
                     return False
                 if not is_more or response.has_all():

@@ -12,7 +12,7 @@ from .seats cimport Seats
 from ._serializer cimport Serializer as CSerializer
 
 cdef int READ, WRITE, DRAINED, GONE, _HELD, _ACCEPT_BATCH
-cdef double NEVER, _BEAT, _HELD_FOR, _YIELDS_FOR, _LINGER
+cdef double NEVER, BEAT, _HELD_FOR, _YIELDS_FOR, _LINGER
 
 
 cdef class Loop:

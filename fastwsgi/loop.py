@@ -33,7 +33,7 @@ from .deadlines import Deadlines, Timed
 from .reception import Reception
 from .runner import Runner
 from .seats import Seats
-from .states import DRAINED, GONE, NEVER, READ, WRITE
+from .states import ANY_NUMBER, BEAT, DRAINED, GONE, NEVER, READ, WRITE
 from .wsgi import SERVER_SOFTWARE
 
 if TYPE_CHECKING:
@@ -47,8 +47,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Loop"]
 
-_ANY_NUMBER = 1 << 30
-_BEAT = 0.5  # seconds between heartbeats
 _ACCEPT_BATCH = 16
 _HELD = 8
 _HELD_FOR = 0.001
@@ -107,7 +105,7 @@ class Loop:
         self._stop_at = NEVER
         # Threads.
         self._threads = cfg.worker_connections if cfg.worker_class == "gevent" else cfg.threads
-        self._seats = seats or Seats(self._threads if self._threads > 1 else _ANY_NUMBER)
+        self._seats = seats or Seats(self._threads if self._threads > 1 else ANY_NUMBER)
         self._let_run = green.make_wait(self._io.fileno()) if green.is_patched() else None
         self._context = contextvars.copy_context()
         self._date = ""
@@ -227,11 +225,11 @@ class Loop:
         self._stopping = True  # nothing that ends makes it accept again
         self._reception.close()
         for channel in list(self._channels):
-            if channel.handover is not None:
-                channel.handover.shutdown()  # lets the app's threads see the end, wherever they are
             if not channel.running:
                 channel.runner = self.runners[0]
                 self._drop(channel)
+            elif channel.handover is not None:
+                channel.handover.shutdown()  # lets the app's threads see the end, wherever they are
         if self._access_log is not None:
             self._access_log.flush()
 
@@ -367,7 +365,7 @@ class Loop:
         """Wait for the next batch, but not while anything of this one is left."""
         self._current = None
         is_left = self._runnable or self._held or self._due or self._has_work()
-        longest = _YIELDS_FOR if self._reception.yields else _BEAT
+        longest = _YIELDS_FOR if self._reception.yields else BEAT
         timeout = 0.0 if is_left else self._deadlines.wait(self._now, longest)
         if timeout > 0.0 and self._seats.has_room():
             self._io.show(NEVER)
@@ -392,7 +390,7 @@ class Loop:
 
     def _beat(self) -> None:
         now = self._now
-        self._next_beat = now + _BEAT
+        self._next_beat = now + BEAT
         self._heartbeat(self._last_progress())
         if now >= self._next_second:
             wall = time.time()

@@ -18,10 +18,10 @@ from collections import deque
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from . import __version__, _impl, actions, app, gil, green, logs, parallel, process, sockets, supervision
+from . import __version__, _impl, actions, gil, green, logs, parallel, process, sockets, supervision
 from .errors import EXIT_OK, ConfigError
 from .scoreboard import Record, Scoreboard
-from .worker import Worker
+from .worker import Worker, load_app
 
 if TYPE_CHECKING:
     import logging
@@ -127,10 +127,7 @@ class Master:
         if gil.is_optional() and gil.has_gil() and cfg.threads > 1:
             self._log.warning("The GIL is on, threads take turns; PYTHON_GIL=0 would keep it off")
         if cfg.preload_app:
-            if cfg.worker_class == "gevent":
-                green.patch()
-            with gil.reporting(self._log):
-                self._preloaded = app.load(_named_app(cfg))
+            self._preloaded = load_app(cfg, _named_app(cfg), self._log)
             # What is here now is for good: no collection in a worker touches it, so its pages stay shared.
             gc.collect()
             gc.freeze()

@@ -26,10 +26,9 @@ from .config import available_cpus
 from .engine import Engine
 from .seats import SharedSeats
 from .sockets import Listener
-from .states import NEVER
+from .states import BEAT, NEVER
 
 if TYPE_CHECKING:
-    import logging
     from collections.abc import Callable, Sequence
 
     from .logs import AccessLog
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Parallel", "loops_at_most", "make_engine"]
 
-_BEAT = 0.5  # seconds between heartbeats
 _ENDS_IN = 1.0  # seconds that loops are given when they are to end at once
 
 
@@ -127,13 +125,12 @@ class Parallel:
         listeners: Sequence[Listener],
         cfg: Config,
         *,
-        error_log: logging.Logger,
         access_log: AccessLog | None,
         heartbeat: Callable[[float], None],
-        multiprocess: bool,
         company: Company,
         max_requests: int = 0,
         leave: object = None,
+        **options: Any,
     ) -> None:
         """Prepare `count` loops; the other arguments are the engine's.
 
@@ -153,14 +150,13 @@ class Parallel:
                 app,
                 place.listeners,
                 cfg,
-                error_log=error_log,
                 access_log=place.access_log,
                 heartbeat=place.beat,
-                multiprocess=multiprocess,
                 company=company.of_loop(number),
                 seats=seats,
                 wake=place.wake,
                 max_requests=-(-max_requests // count),
+                **options,
             )
             place.engine.add_reader(place.calls.fd, place.calls.make)
             place.thread = threading.Thread(
@@ -212,7 +208,7 @@ class Parallel:
             raise self._error
 
     def _turn(self, poll: select.poll) -> None:
-        for fd, _ in poll.poll(_BEAT * 1000):
+        for fd, _ in poll.poll(BEAT * 1000):
             self._readers[fd]()
         # The loop that has shown no life for longest: its clients wait, whatever the others do.
         self._heartbeat(min(time.monotonic(), *(place.last_beat for place in self._places)))

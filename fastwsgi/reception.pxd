@@ -5,7 +5,7 @@ from .channel cimport Channel
 from .connection cimport Connection
 
 cdef double _PAUSE, _FREED_AT_ONCE
-cdef int _BUSY
+cdef int ANY_NUMBER
 
 
 @cython.final

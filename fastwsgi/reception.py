@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from .channel import Channel
 from .connection import Connection
+from .states import ANY_NUMBER
 
 if TYPE_CHECKING:
     import logging
@@ -27,7 +28,6 @@ __all__ = ["Reception"]
 
 _PAUSE = 0.25  # seconds without accepting after descriptors ran out
 _FREED_AT_ONCE = 0.05  # share of the connections that is closed to make room for new ones
-_BUSY = 1 << 30  # connections; more than any worker has
 _OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -95,7 +95,7 @@ class Reception:
         if company is not None:
             count = len(self.channels)
             company.show_connections(count)
-            self.yields = company.has_freer(count if is_free else _BUSY, now)
+            self.yields = company.has_freer(count if is_free else ANY_NUMBER, now)
             if self.yields:
                 self.close()
                 return

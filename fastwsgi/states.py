@@ -26,5 +26,11 @@ GONE: Final = 2
 NEVER: Final = float("inf")
 """The deadline of what waits for nothing."""
 
+BEAT: Final = 0.5
+"""Seconds between two signs of life, while a thread waits for something."""
+
+ANY_NUMBER: Final = 1 << 30
+"""A bound on what is counted that nothing reaches: of connections, of threads, of requests that wait."""
+
 NO_THREAD: Final = -1
 """The leader of a crew that is led by nobody just now."""

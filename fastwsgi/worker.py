@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from .settings import Config
     from .sockets import Listener
 
-__all__ = ["Worker"]
+__all__ = ["Worker", "load_app"]
 
 EXIT_ERROR: Final = 1
 """The loop itself failed. Not one of the codes that mean a failure to boot."""
@@ -129,12 +129,8 @@ class Worker:
                     pass
 
     def _boot(self) -> None:
-        if self._cfg.worker_class == "gevent":
-            green.patch()
-        with gil.reporting(self._error_log):
-            application = app.load(self._application)
         self._engine = parallel.make_engine(
-            application,
+            load_app(self._cfg, self._application, self._error_log),
             self._listeners,
             self._cfg,
             error_log=self._error_log,
@@ -230,6 +226,17 @@ class Worker:
         # If the master is gone as well, the address is free for the next server from now on.
         for listener in self._listeners:
             listener.sock.close()
+
+
+def load_app(cfg: Config, application: WSGIApplication | str, error_log: logging.Logger) -> WSGIApplication:
+    """Return the application, loaded if it is a name, with gevent's patches in place before.
+
+    Raises what app.load() does.
+    """
+    if cfg.worker_class == "gevent":
+        green.patch()
+    with gil.reporting(error_log):
+        return app.load(application)
 
 
 def _leave_boot(number: int, _frame: FrameType | None) -> None:
