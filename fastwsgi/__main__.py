@@ -14,14 +14,16 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import __version__, app, config, logs
+from . import __version__, app
+from .config import command_line, sources
 from .errors import EXIT_APP_LOAD, EXIT_CONFIG, EXIT_OK, AppImportError, ConfigError
+from .logs import access_format
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from .master import Master
-    from .settings import Config
+    from .config.settings import Config
+    from .master.master import Master
 
 __all__ = ["main", "serve_keywords"]
 
@@ -38,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def serve_keywords(settings: Mapping[str, object]) -> int:
     """Serve as `fastwsgi.serve` says, and return the exit code."""
     directory = _start_directory()
-    return _guarded(lambda: _run_master(lambda: config.from_keywords(settings, os.environ, directory)))
+    return _guarded(lambda: _run_master(lambda: sources.from_keywords(settings, os.environ, directory)))
 
 
 def _guarded(run: Callable[[], int]) -> int:
@@ -57,15 +59,15 @@ def _guarded(run: Callable[[], int]) -> int:
 
 
 def _run_command(argv: Sequence[str]) -> int:
-    arguments = config.parse_arguments(argv)
+    arguments = command_line.parse_arguments(argv)
     if arguments.help:
-        sys.stdout.write(config.help_text())
+        sys.stdout.write(command_line.help_text())
         return EXIT_OK
     if arguments.version:
         sys.stdout.write(f"{_version()}\n")
         return EXIT_OK
     directory = _start_directory()
-    return _run_master(lambda: config.load(arguments, os.environ, directory))
+    return _run_master(lambda: sources.load(arguments, os.environ, directory))
 
 
 def _run_master(read_config: Callable[[], Config]) -> int:
@@ -73,16 +75,16 @@ def _run_master(read_config: Callable[[], Config]) -> int:
         """Read the configuration; the master calls this again at a reload."""
         cfg = read_config()
         if cfg.wsgi_app is None and not cfg.print_config:
-            msg = f"no application is named; usage: {config.USAGE}, where app is a callable in module"
+            msg = f"no application is named; usage: {command_line.USAGE}, where app is a callable in module"
             raise ConfigError(msg)
         if cfg.accesslog is not None:
-            logs.check_format(cfg.access_log_format)
+            access_format.check_format(cfg.access_log_format)
         app.set_paths(cfg.chdir, cfg.pythonpath)
         return cfg
 
     cfg = load_config()
     if cfg.print_config:
-        sys.stdout.write(config.describe(cfg))
+        sys.stdout.write(sources.describe(cfg))
     if cfg.check_config and cfg.wsgi_app is not None:
         app.load(cfg.wsgi_app)
     if cfg.print_config or cfg.check_config:
@@ -92,7 +94,7 @@ def _run_master(read_config: Callable[[], Config]) -> int:
 
 def _load_engine() -> type[Master]:
     try:
-        from .master import Master  # noqa: PLC0415 - see the module's docstring
+        from .master.master import Master  # noqa: PLC0415 - see the module's docstring
     except ImportError as exc:
         msg = (
             f"the server's own modules do not load ({exc}); "

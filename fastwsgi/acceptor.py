@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ._serializer_py import Serializer
-    from .settings import Config
-    from .sockets import Listener
+    from .config.settings import Config
+    from .processes.sockets import Listener
 
 __all__ = ["Acceptor", "make_acceptors"]
 

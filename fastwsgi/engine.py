@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from .channel import Channel
-    from .config import Config
+    from .config.settings import Config
     from .connection import Connection
+    from .processes.sockets import Listener
     from .request import Request
     from .runner import Runner
-    from .sockets import Listener
 
 __all__ = ["Engine"]
 

@@ -40,10 +40,10 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Callable, Sequence
 
-    from .config import Config
-    from .logs import AccessLog
-    from .scoreboard import Company
-    from .sockets import Listener
+    from .config.settings import Config
+    from .logs.access_log import AccessLog
+    from .processes.scoreboard import Company
+    from .processes.sockets import Listener
 
 __all__ = ["Loop"]
 

@@ -22,19 +22,19 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from . import gil
-from .config import available_cpus
+from .config.cpus import available_cpus
 from .engine import Engine
+from .processes.sockets import Listener
 from .seats import SharedSeats
-from .sockets import Listener
 from .states import BEAT, NEVER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .logs import AccessLog
+    from .config.settings import Config
+    from .logs.access_log import AccessLog
+    from .processes.scoreboard import Company
     from .runner import Runner
-    from .scoreboard import Company
-    from .settings import Config
 
 __all__ = ["Parallel", "loops_at_most", "make_engine"]
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ._io_py import IO
     from .acceptor import Acceptor
-    from .scoreboard import Company
+    from .processes.scoreboard import Company
 
 __all__ = ["Reception"]
 

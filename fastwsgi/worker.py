@@ -20,8 +20,13 @@ import time
 import traceback
 from typing import TYPE_CHECKING, Final
 
-from . import app, gil, green, logs, parallel, process, scoreboard
+from . import app, gil, green, parallel
 from .errors import EXIT_APP_LOAD, EXIT_OK, EXIT_WORKER_BOOT, AppImportError, ConfigError
+from .logs import error_log
+from .processes import fork, scoreboard, stdio
+from .processes.report import Report
+from .processes.signals import Signals
+from .processes.title import set_title
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,13 +34,13 @@ if TYPE_CHECKING:
 
     from _typeshed.wsgi import WSGIApplication
 
+    from .config.settings import Config
     from .engine import Engine
-    from .logs import AccessLog
+    from .logs.access_log import AccessLog
     from .parallel import Parallel
+    from .processes.scoreboard import Company, Record
+    from .processes.sockets import Listener
     from .runner import Runner
-    from .scoreboard import Company, Record
-    from .settings import Config
-    from .sockets import Listener
 
 __all__ = ["Worker", "load_app"]
 
@@ -97,9 +102,9 @@ class Worker:
         signal.signal(signal.SIGABRT, signal.SIG_DFL)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._enable_stack_dumps()
-        signals = process.Signals(_SIGNALS)
+        signals = Signals(_SIGNALS)
         signals.install(_leave_boot)
-        process.set_title(f"fastwsgi: worker [{self._cfg.proc_name}]")
+        set_title(f"fastwsgi: worker [{self._cfg.proc_name}]")
         self._record.pid = os.getpid()
         try:
             self._boot()
@@ -111,7 +116,7 @@ class Worker:
         signals.hand_over()
         code = self._serve(signals)
         if self._in_order and code == EXIT_OK:
-            process.join_threads()
+            fork.join_threads()
         self._error_log.info("Worker exiting (pid: %d)", os.getpid())
         return code
 
@@ -143,10 +148,10 @@ class Worker:
         )
         self._engine.add_reader(self._channel, self._on_master_gone)
 
-    def _serve(self, signals: process.Signals) -> int:
+    def _serve(self, signals: Signals) -> int:
         self._engine.add_reader(signals.fd, lambda: self._on_signals(signals.take()))
         self._record.state = scoreboard.SERVING
-        process.Report().write(self._channel)
+        Report().write(self._channel)
         try:
             self._engine.run()
         except Exception:
@@ -164,7 +169,7 @@ class Worker:
         if error is not None:
             self._error_log.error("Worker (pid:%d) fails", os.getpid(), exc_info=error)
         self._error_log.info("Worker exiting (pid: %d)", os.getpid())
-        process.leave(EXIT_OK if error is None else EXIT_ERROR)
+        fork.leave(EXIT_OK if error is None else EXIT_ERROR)
 
     # --- events of the loop --------------------------------------------------------------------------------
 
@@ -204,7 +209,7 @@ class Worker:
                 self._in_order = False
                 self._engine.stop()
             elif name == "USR1":
-                logs.reopen()
+                error_log.reopen()
                 if self._access_log is not None:
                     self._access_log.reopen()
 
@@ -242,15 +247,15 @@ def load_app(cfg: Config, application: WSGIApplication | str, error_log: logging
 def _leave_boot(number: int, _frame: FrameType | None) -> None:
     """Exit at once when told to stop before the first request; other signals are kept for later."""
     if number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
-        process.flush()
+        stdio.flush()
         os._exit(EXIT_OK)
 
 
-def _failure(exc: BaseException) -> process.Report:
+def _failure(exc: BaseException) -> Report:
     """Put into words why the worker cannot boot."""
     if isinstance(exc, AppImportError):
-        return process.Report(EXIT_APP_LOAD, str(exc), app.explain(exc).removeprefix(str(exc)).strip())
+        return Report(EXIT_APP_LOAD, str(exc), app.explain(exc).removeprefix(str(exc)).strip())
     if isinstance(exc, ConfigError):
-        return process.Report(EXIT_WORKER_BOOT, str(exc))
+        return Report(EXIT_WORKER_BOOT, str(exc))
     line = " ".join(f"Worker failed to boot: {type(exc).__name__}: {exc}".split())
-    return process.Report(EXIT_WORKER_BOOT, line, "".join(traceback.format_exception(exc)).rstrip())
+    return Report(EXIT_WORKER_BOOT, line, "".join(traceback.format_exception(exc)).rstrip())

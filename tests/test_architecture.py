@@ -18,12 +18,16 @@ if TYPE_CHECKING:
 
 PACKAGE = ROOT / "fastwsgi"
 FLOORS = {
-    0: "settings http11 errors states",
-    1: "actions supervision request policy _parser_py _octets _parser _serializer_py _serializer deadlines body chunked endpoint wsgi response connection",
-    2: "gil green _io_py _io _impl sockets process scoreboard logs app config files",
+    0: "http11 errors states config.kinds config.legacy config.settings",
+    1: "master.actions master.supervision request policy _parser_py _octets _parser _serializer_py _serializer"
+    " deadlines body chunked endpoint wsgi response connection",
+    2: "gil green _io_py _io _impl processes.stdio processes.signals processes.fork processes.title"
+    " processes.report processes.pidfile processes.sockets processes.scoreboard"
+    " logs.error_log logs.access_format logs.access_log"
+    " app config.command_line config.config_file config.cpus config.sources files",
     3: "crew handover runner seats acceptor channel stream reception loop engine parallel",
     4: "worker",
-    5: "master",
+    5: "master.master",
     6: "__main__ __init__",
 }
 FLOOR = {module: floor for floor, modules in FLOORS.items() for module in modules.split()}
@@ -44,7 +48,7 @@ OUTSIDE = {
     "gevent",
 }
 VAGUE = {"util", "utils", "helpers", "common", "base", "core", "misc"}
-SOURCES = sorted(PACKAGE.glob("*.py"))
+SOURCES = sorted(PACKAGE.rglob("*.py"))
 CYTHON = sorted([*PACKAGE.glob("*.pyx"), *PACKAGE.glob("*.pxd")])
 ALL_SOURCES = sorted(
     [*SOURCES, *PACKAGE.glob("*.pyx"), *PACKAGE.glob("*.pxd"), *PACKAGE.glob("*.pyi"), *PACKAGE.glob("*.h")]
@@ -54,7 +58,8 @@ OLD_RFCS = {"2616": "9110", "7230": "9112", "7231": "9110", "7232": "9110", "723
 
 
 def name(path: Path) -> str:
-    return path.stem
+    """Return the name of a module within the package: `master.supervision`."""
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -65,42 +70,52 @@ def imported(path: Path) -> Iterator[str]:
         ):
             yield from [module] if module != "." else [f".{name.strip()}" for name in names.split(",")]
         return
+    here = path.relative_to(PACKAGE).parts
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name.partition(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             if node.level == 0:
                 yield str(node.module).partition(".")[0]
-            elif node.module:
-                yield f".{node.module}"
+                continue
+            parts = [*here[: len(here) - node.level], *(node.module.split(".") if node.module else [])]
+            if PACKAGE.joinpath(*parts).is_dir():  # what is imported of a folder are modules
+                yield from (".".join(["", *parts, alias.name]) for alias in node.names)
             else:
-                yield from (f".{alias.name}" for alias in node.names)
+                yield ".".join(["", *parts])
 
 
-@pytest.mark.parametrize("path", [*SOURCES, *CYTHON], ids=lambda path: path.name)
+def is_folder(path: Path) -> bool:
+    """Return whether a source is that of a folder, which only says what is in it."""
+    return path.stem == "__init__" and path.parent != PACKAGE
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *CYTHON], ids=name)
 def test_imports_only_from_below(path: Path) -> None:
-    module = path.stem
+    if is_folder(path):
+        assert list(imported(path)) == []
+    module = name(path)
     for other in imported(path):
         if other.startswith(".") and other != ".__version__":
             below = other[1:]
             assert below in FLOOR, f"{path.name} imports {below}, which has no floor"
             assert ORDER[below] < ORDER[module], (
-                f"{module}.py (floor {FLOOR[module]}) imports {below} from no lower place"
+                f"{module} (floor {FLOOR[module]}) imports {below} from no lower place"
             )
         else:
             assert other != "fastwsgi", f"{path.name}: import relatively"
 
 
-@pytest.mark.parametrize("path", [*SOURCES, *CYTHON], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*SOURCES, *CYTHON], ids=name)
 def test_low_floors_are_sans_io(path: Path) -> None:
-    if FLOOR[path.stem] <= 1:
+    if FLOOR.get(name(path), 6) <= 1:
         assert not OUTSIDE & set(imported(path)), path.stem
 
 
 @pytest.mark.parametrize("path", ALL_SOURCES, ids=lambda path: path.name)
 def test_shape(path: Path) -> None:
     text = path.read_text()
-    assert path.stem in FLOOR or path.suffix == ".h", (
+    assert name(path) in FLOOR or path.suffix == ".h" or is_folder(path), (
         "a module without a floor: give it one here, and in docs/design.md"
     )
     assert path.stem.strip("_") not in VAGUE
@@ -124,7 +139,7 @@ def test_standards_are_cited_by_section(path: Path) -> None:
 @pytest.mark.parametrize("path", SOURCES, ids=name)
 def test_imports_alone(path: Path) -> None:
     """In a fresh interpreter, with warnings as errors: no cycle that another module's import hides."""
-    module = "fastwsgi" if path.stem == "__init__" else f"fastwsgi.{path.stem}"
+    module = f"fastwsgi.{name(path)}".removesuffix(".__init__")
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {module}"
     done = subprocess.run(
         [sys.executable, "-I", "-W", "error", "-c", code], capture_output=True, text=True, check=False

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fastwsgi.settings import SETTINGS
+from fastwsgi.config.settings import SETTINGS
 from tests.live import ROOT
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fastwsgi import sockets
+from fastwsgi.config.settings import Config
 from fastwsgi.engine import Engine
-from fastwsgi.settings import Config
+from fastwsgi.processes import sockets
 from tests.live import DEADLINE, Peer
 
 if TYPE_CHECKING:

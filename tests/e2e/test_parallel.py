@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fastwsgi import gil, parallel, sockets
-from fastwsgi.logs import AccessLog
-from fastwsgi.scoreboard import SERVING, Scoreboard
-from fastwsgi.settings import Config
+from fastwsgi import gil, parallel
+from fastwsgi.config.settings import Config
+from fastwsgi.logs.access_log import AccessLog
+from fastwsgi.processes import sockets
+from fastwsgi.processes.scoreboard import SERVING, Scoreboard
 from tests.apps import traffic
 from tests.live import DEADLINE, LiveServer, Peer, head
 from tests.processes import eventually, wait_for_end, wait_for_workers

@@ -12,13 +12,13 @@ import pytest
 
 import fastwsgi
 from fastwsgi import __main__ as cli
-from fastwsgi import master
 from fastwsgi.errors import AppImportError, ConfigError
+from fastwsgi.master import master
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from fastwsgi.settings import Config
+    from fastwsgi.config.settings import Config
 
 APP = "def app(environ, start_response):\n    start_response('200 OK', [])\n    return [b'hi']\n"
 

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastwsgi import logs
+from fastwsgi.config.settings import Config
 from fastwsgi.errors import ConfigError
-from fastwsgi.logs import AccessLog
-from fastwsgi.settings import Config
+from fastwsgi.logs import access_format, access_log, error_log
+from fastwsgi.logs.access_log import AccessLog
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +60,7 @@ def _utc_and_own_handlers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def line(fmt: str, environ: dict[str, Any] | None = None, **change: Any) -> str:
     """Format one line, without its end."""
     lines: list[bytes] = []
-    log = logs._compile(fmt, lines.append, lambda: NOON)
+    log = access_format.compile_format(fmt, lines.append, lambda: NOON)
     values = {"status": "200 OK", "headers": HEADERS, "nbytes": 512, "seconds": 1.2345678, **change}
     log(ENVIRON if environ is None else environ, *values.values())
     assert len(lines) == 1
@@ -132,11 +132,11 @@ def test_atoms(fmt: str, expected: str) -> None:
 )
 def test_a_bad_format_is_refused(fmt: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(repr(fmt))):
-        logs.check_format(fmt)
+        access_format.check_format(fmt)
 
 
 def test_check_format_takes_the_default() -> None:
-    logs.check_format(COMBINED)
+    access_format.check_format(COMBINED)
 
 
 def test_a_request_of_which_little_is_known() -> None:
@@ -173,9 +173,9 @@ def test_the_time_is_made_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None
         made.append(second)
         return f"<{second:.0f}>"
 
-    monkeypatch.setattr(logs, "_stamp", stamp)
+    monkeypatch.setattr(access_format, "_stamp", stamp)
     lines: list[bytes] = []
-    log = logs._compile("%(t)s", lines.append, lambda: now[0])
+    log = access_format.compile_format("%(t)s", lines.append, lambda: now[0])
     for now[0] in (5.0, 5.9, 6.0, 6.5, 5.5, 100.0):  # also backwards: clocks are set
         log({}, "200 OK", None, 0, 0.0)
     assert made == [5, 6, 5, 100]
@@ -442,7 +442,7 @@ def test_a_pipe_that_nobody_reads_does_not_fill_the_memory(
     disk: FailingDisk, log: AccessLog, caplog: pytest.LogCaptureFixture
 ) -> None:
     disk.plan = [BlockingIOError(errno.EAGAIN, "again")] * 2
-    request(log, "x" * (logs._MOST_WAITING - 10))
+    request(log, "x" * (access_log._MOST_WAITING - 10))
     log.flush()
     assert log.lost == 0
     request(log, "/12345678901")
@@ -460,7 +460,7 @@ ERROR_LINE = r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}\] \[%d\] \[%s\] %s\n"
 
 
 def test_error_log_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
-    logger = logs.setup(Config())
+    logger = error_log.setup(Config())
     assert logger.name == "fastwsgi.error"
     logger.info("hello %s", "world")
     logger.debug("not this")
@@ -470,19 +470,19 @@ def test_error_log_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None
 
 def test_error_log_in_a_file_and_reopened(tmp_path: Path) -> None:
     path = tmp_path / "error.log"
-    logger = logs.setup(Config(errorlog=str(path), loglevel="debug"))
+    logger = error_log.setup(Config(errorlog=str(path), loglevel="debug"))
     logger.debug("one")
     path.rename(tmp_path / "old")
     logger.debug("two")
-    logs.reopen()
+    error_log.reopen()
     logger.debug("three")
     assert re.search("one\n.*two\n$", (tmp_path / "old").read_text())
     assert re.fullmatch(ERROR_LINE % (os.getpid(), "DEBUG", "three"), path.read_text())
 
 
 def test_setup_again_moves_the_log(tmp_path: Path) -> None:
-    first = logs.setup(Config(errorlog=str(tmp_path / "1")))
-    second = logs.setup(Config(errorlog=str(tmp_path / "2"), loglevel="error"))
+    first = error_log.setup(Config(errorlog=str(tmp_path / "1")))
+    second = error_log.setup(Config(errorlog=str(tmp_path / "2"), loglevel="error"))
     assert first is second
     second.error("here")
     second.info("nowhere")
@@ -491,13 +491,13 @@ def test_setup_again_moves_the_log(tmp_path: Path) -> None:
 
 
 def test_error_log_that_cannot_be_opened_leaves_the_old_one(tmp_path: Path) -> None:
-    logger = logs.setup(Config(errorlog=str(tmp_path / "1")))
+    logger = error_log.setup(Config(errorlog=str(tmp_path / "1")))
     with pytest.raises(ConfigError, match=r"errorlog = '.*/no/log': No such file or directory"):
-        logs.setup(Config(errorlog=str(tmp_path / "no" / "log")))
+        error_log.setup(Config(errorlog=str(tmp_path / "no" / "log")))
     logger.error("still")
     assert "still" in (tmp_path / "1").read_text()
 
 
 def test_reopen_leaves_standard_error_alone() -> None:
-    logs.setup(Config())
-    logs.reopen()
+    error_log.setup(Config())
+    error_log.reopen()

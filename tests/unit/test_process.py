@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fastwsgi import process
 from fastwsgi.errors import ConfigError
-from fastwsgi.process import Ending, Pidfile, Report, Signals
+from fastwsgi.processes import stdio
+from fastwsgi.processes.fork import Ending
+from fastwsgi.processes.pidfile import Pidfile
+from fastwsgi.processes.report import Report
+from fastwsgi.processes.signals import Signals
 from tests.live import ROOT
 
 if TYPE_CHECKING:
@@ -37,20 +40,20 @@ def run(script: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("code", [0, 1, 3, 4])
 def test_a_fork_exits_with_the_code_of_its_function(code: int) -> None:
     done = run(f"""
-        from fastwsgi import process
+        from fastwsgi.processes import fork, signals as sig, stdio, title
         import os
-        pid = process.fork(lambda: {code})
-        print(process.Ending.of(*os.waitpid(pid, 0)) == (pid, {code}, ""))
+        pid = fork.fork(lambda: {code})
+        print(fork.Ending.of(*os.waitpid(pid, 0)) == (pid, {code}, ""))
     """)
     assert (done.stdout, done.stderr) == ("True\n", "")
 
 
 def test_output_is_written_once() -> None:
     done = run("""
-        from fastwsgi import process
+        from fastwsgi.processes import fork, signals as sig, stdio, title
         import os
         print("before", end=" ")
-        pid = process.fork(lambda: print("child", end=" ") or 0)
+        pid = fork.fork(lambda: print("child", end=" ") or 0)
         os.waitpid(pid, 0)
         print("parent")
     """)
@@ -59,13 +62,13 @@ def test_output_is_written_once() -> None:
 
 def test_an_exception_in_a_fork_does_not_return_into_the_parents_code() -> None:
     done = run("""
-        from fastwsgi import process
+        from fastwsgi.processes import fork, signals as sig, stdio, title
         import os
         try:
-            pid = process.fork(lambda: 1 / 0)
+            pid = fork.fork(lambda: 1 / 0)
         finally:
             print("one")
-        print(process.Ending.of(*os.waitpid(pid, 0)).code)
+        print(fork.Ending.of(*os.waitpid(pid, 0)).code)
     """)
     assert done.stdout == "one\n3\n"
     assert "ZeroDivisionError" in done.stderr
@@ -73,20 +76,20 @@ def test_an_exception_in_a_fork_does_not_return_into_the_parents_code() -> None:
 
 def test_exit_functions_of_the_parent_are_not_run_by_a_fork() -> None:
     done = run("""
-        from fastwsgi import process
+        from fastwsgi.processes import fork, signals as sig, stdio, title
         import atexit, os
         atexit.register(print, "parent ends")
         def child():
             atexit.register(print, "child ends")
             return 0
-        os.waitpid(process.fork(child), 0)
+        os.waitpid(fork.fork(child), 0)
     """)
     assert done.stdout == "child ends\nparent ends\n"
 
 
 def test_threads_of_the_application_may_end() -> None:
     done = run("""
-        from fastwsgi import process
+        from fastwsgi.processes import fork, signals as sig, stdio, title
         import os, threading
         def child():
             may_end = threading.Event()
@@ -95,9 +98,9 @@ def test_threads_of_the_application_may_end() -> None:
                 print("worked")
             threading.Thread(target=work).start()
             may_end.set()
-            process.join_threads()
+            fork.join_threads()
             return 0
-        os.waitpid(process.fork(child), 0)
+        os.waitpid(fork.fork(child), 0)
     """)
     assert (done.stdout, done.stderr) == ("worked\n", "")
 
@@ -105,12 +108,12 @@ def test_threads_of_the_application_may_end() -> None:
 def test_no_signal_is_lost_between_fork_and_set_up() -> None:
     """Sent while the child has no handlers yet, and with a default action that would end it."""
     done = run("""
-        from fastwsgi import process
+        from fastwsgi.processes import fork, signals as sig, stdio, title
         import os, select, signal
         told_r, told_w = os.pipe()
         def child():
             os.read(told_r, 1)
-            signals = process.Signals(["TERM", "HUP"])
+            signals = sig.Signals(["TERM", "HUP"])
             signals.install()
             names = []
             while len(names) < 2:
@@ -118,11 +121,11 @@ def test_no_signal_is_lost_between_fork_and_set_up() -> None:
                 names += signals.take()
             print(sorted(names))
             return 0
-        pid = process.fork(child)
+        pid = fork.fork(child)
         os.kill(pid, signal.SIGTERM)
         os.kill(pid, signal.SIGHUP)
         os.write(told_w, b"x")
-        print(process.Ending.of(*os.waitpid(pid, 0))[1:], signal.pthread_sigmask(signal.SIG_BLOCK, []))
+        print(fork.Ending.of(*os.waitpid(pid, 0))[1:], signal.pthread_sigmask(signal.SIG_BLOCK, []))
     """)
     assert done.stdout == "['HUP', 'TERM']\n(0, '') set()\n"
 
@@ -132,13 +135,13 @@ def test_no_signal_is_lost_between_fork_and_set_up() -> None:
 
 def test_signals_are_names_in_order_and_are_given_back() -> None:
     done = run("""
-        from fastwsgi import process
+        from fastwsgi.processes import fork, signals as sig, stdio, title
         import os, signal
         mine = lambda *_: None
         signal.signal(signal.SIGHUP, mine)
         signal.signal(signal.SIGQUIT, signal.SIG_IGN)
         before = [signal.getsignal(n) for n in (signal.SIGHUP, signal.SIGQUIT, signal.SIGINT, signal.SIGTERM)]
-        signals = process.Signals(["HUP", "QUIT", "INT", "TERM"])
+        signals = sig.Signals(["HUP", "QUIT", "INT", "TERM"])
         signals.install()
         print(signals.take())
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
@@ -153,9 +156,9 @@ def test_signals_are_names_in_order_and_are_given_back() -> None:
 
 def test_signals_of_the_application_are_not_ours() -> None:
     done = run("""
-        from fastwsgi import process
+        from fastwsgi.processes import fork, signals as sig, stdio, title
         import os, signal
-        signals = process.Signals(["TERM"])
+        signals = sig.Signals(["TERM"])
         signals.install()
         seen = []
         signal.signal(signal.SIGALRM, lambda *_: seen.append(1))
@@ -167,11 +170,11 @@ def test_signals_of_the_application_are_not_ours() -> None:
 
 def test_inherited_block_is_lifted() -> None:
     done = run("""
-        from fastwsgi import process
+        from fastwsgi.processes import fork, signals as sig, stdio, title
         import os, signal
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
         os.kill(os.getpid(), signal.SIGTERM)
-        signals = process.Signals(["TERM"])
+        signals = sig.Signals(["TERM"])
         signals.install()
         print(signals.take())
         signals.restore()
@@ -212,20 +215,20 @@ def test_wait_statuses(status: int, expected: tuple[int, int, str]) -> None:
 
 def test_reap_takes_only_what_it_is_asked_for() -> None:
     done = run("""
-        from fastwsgi import process
+        from fastwsgi.processes import fork, signals as sig, stdio, title
         import os
         go_r, go_w = os.pipe()
-        ours = process.fork(lambda: 7)
-        theirs = process.fork(lambda: 8)
-        living = process.fork(lambda: len(os.read(go_r, 1)) + 8)
+        ours = fork.fork(lambda: 7)
+        theirs = fork.fork(lambda: 8)
+        living = fork.fork(lambda: len(os.read(go_r, 1)) + 8)
         os.waitid(os.P_PID, ours, os.WEXITED | os.WNOWAIT)
         os.waitid(os.P_PID, theirs, os.WEXITED | os.WNOWAIT)
-        print(process.reap([ours, living]) == [(ours, 7, "")], process.reap([living]))
+        print(fork.reap([ours, living]) == [(ours, 7, "")], fork.reap([living]))
         print(os.waitpid(theirs, 0)[1] >> 8)
         os.write(go_w, b"x")
         os.waitid(os.P_PID, living, os.WEXITED | os.WNOWAIT)
-        print(process.reap([living])[0][1:])
-        print(process.reap([living])[0][1:])
+        print(fork.reap([living])[0][1:])
+        print(fork.reap([living])[0][1:])
     """)
     assert done.stdout == "True []\n8\n(9, '')\n(0, '')\n", done.stderr
 
@@ -267,8 +270,8 @@ def test_closed_standard_descriptors_are_filled() -> None:
         import os
         os.close(0)
         os.close(2)
-        from fastwsgi import process
-        process.fill_standard_descriptors()
+        from fastwsgi.processes import fork, signals as sig, stdio, title
+        stdio.fill_standard_descriptors()
         print(os.fstat(0).st_rdev == os.fstat(2).st_rdev == os.stat(os.devnull).st_rdev, os.get_inheritable(0))
         r, w = os.pipe()
         print(min(r, w) > 2)
@@ -280,8 +283,8 @@ def test_titles_without_setproctitle() -> None:
     done = run("""
         import sys
         sys.modules["setproctitle"] = None
-        from fastwsgi import process
-        print(repr(process.set_title("fastwsgi: master [x]")))
+        from fastwsgi.processes import fork, signals as sig, stdio, title
+        print(repr(title.set_title("fastwsgi: master [x]")))
     """)
     assert (done.stdout, done.stderr) == ("''\n", "")
 
@@ -330,4 +333,4 @@ def test_pidfile_that_cannot_be_written(tmp_path: Path) -> None:
 
 def test_flush_survives_closed_streams(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", None)
-    process.flush()
+    stdio.flush()

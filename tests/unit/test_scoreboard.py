@@ -10,7 +10,7 @@ import textwrap
 
 import pytest
 
-from fastwsgi.scoreboard import BOOTING, DRAINING, SERVING, Company, Scoreboard
+from fastwsgi.processes.scoreboard import BOOTING, DRAINING, SERVING, Company, Scoreboard
 from tests.live import ROOT
 
 
@@ -140,7 +140,7 @@ def test_loops_of_a_worker_share_connections_with_all() -> None:
 def test_a_fork_writes_and_its_parent_reads() -> None:
     script = """
         import os
-        from fastwsgi.scoreboard import Scoreboard
+        from fastwsgi.processes.scoreboard import Scoreboard
         board = Scoreboard(4)
         record = board.record(3)
         pid = os.fork()

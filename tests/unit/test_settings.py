@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from fastwsgi import settings
-from fastwsgi.settings import NOT_YET, SETTINGS, SWITCH, Config, Kind, Setting
-
-BY_NAME = {setting.name: setting for setting in SETTINGS}
+from fastwsgi.config import kinds
+from fastwsgi.config.kinds import SWITCH, Kind
+from fastwsgi.config.legacy import LEGACY
+from fastwsgi.config.settings import BY_NAME, SETTINGS, Config, Setting
 
 
 def test_every_field_of_config_is_a_row_of_the_table() -> None:
@@ -57,47 +57,47 @@ def test_config_is_immutable_and_compares_by_its_settings() -> None:
     assert cfg != Config()
 
 
-def test_names_that_are_not_supported_yet_are_not_in_the_table() -> None:
-    assert not NOT_YET & BY_NAME.keys()
+def test_names_that_mean_nothing_here_are_not_in_the_table() -> None:
+    assert not LEGACY.keys() & BY_NAME.keys()
 
 
 @pytest.mark.parametrize(
     ("kind", "value", "expected"),
     [
-        (settings.COUNT, "4", 4),
-        (settings.COUNT, " 4 ", 4),
-        (settings.COUNT, 4, 4),
-        (settings.COUNT, 4.5, 4),
-        (settings.LIMIT, 0, 0),
-        (settings.WORKERS, "auto", settings.AUTO),
-        (settings.WORKERS, "12", 12),
-        (settings.SECONDS, "2.5", 2.5),
-        (settings.SECONDS, 3, 3.0),
-        (settings.SECONDS, "0", 0.0),
-        (settings.SIZE, "512", 512),
-        (settings.SIZE, 512, 512),
-        (settings.SIZE, "1k", 1024),
-        (settings.SIZE, "2 MB", 2 << 20),
-        (settings.SIZE, "1GiB", 1 << 30),
-        (settings.MASK, "022", 0o22),
-        (settings.MASK, "0o22", 0o22),
-        (settings.MASK, 18, 18),
-        (settings.MASK, "0", 0),
-        (settings.SWITCH, "yes", True),
-        (settings.SWITCH, "OFF", False),
-        (settings.SWITCH, 1, True),
-        (settings.SWITCH, False, False),
-        (settings.TEXT, " x ", "x"),
-        (settings.PATH, Path("/tmp/x"), "/tmp/x"),
-        (settings.ADDRESSES, "localhost:80", ("localhost:80",)),
-        (settings.ADDRESSES, ["a:1", "unix:/b"], ("a:1", "unix:/b")),
-        (settings.APP, "a:b", "a:b"),
-        (settings.APP, print, print),
-        (settings.WORKER_CLASS, "gthread", "gthread"),
-        (settings.WORKER_CLASS, " gevent ", "gevent"),
-        (settings.WORKER_CLASS, "gunicorn.workers.sync.SyncWorker", "sync"),
-        (settings.WORKER_CLASS, "gunicorn.workers.gthread.ThreadWorker", "gthread"),
-        (settings.WORKER_CLASS, "gunicorn.workers.ggevent.GeventWorker", "gevent"),
+        (kinds.COUNT, "4", 4),
+        (kinds.COUNT, " 4 ", 4),
+        (kinds.COUNT, 4, 4),
+        (kinds.COUNT, 4.5, 4),
+        (kinds.LIMIT, 0, 0),
+        (kinds.WORKERS, "auto", kinds.AUTO),
+        (kinds.WORKERS, "12", 12),
+        (kinds.SECONDS, "2.5", 2.5),
+        (kinds.SECONDS, 3, 3.0),
+        (kinds.SECONDS, "0", 0.0),
+        (kinds.SIZE, "512", 512),
+        (kinds.SIZE, 512, 512),
+        (kinds.SIZE, "1k", 1024),
+        (kinds.SIZE, "2 MB", 2 << 20),
+        (kinds.SIZE, "1GiB", 1 << 30),
+        (kinds.MASK, "022", 0o22),
+        (kinds.MASK, "0o22", 0o22),
+        (kinds.MASK, 18, 18),
+        (kinds.MASK, "0", 0),
+        (kinds.SWITCH, "yes", True),
+        (kinds.SWITCH, "OFF", False),
+        (kinds.SWITCH, 1, True),
+        (kinds.SWITCH, False, False),
+        (kinds.TEXT, " x ", "x"),
+        (kinds.PATH, Path("/tmp/x"), "/tmp/x"),
+        (kinds.ADDRESSES, "localhost:80", ("localhost:80",)),
+        (kinds.ADDRESSES, ["a:1", "unix:/b"], ("a:1", "unix:/b")),
+        (kinds.APP, "a:b", "a:b"),
+        (kinds.APP, print, print),
+        (kinds.WORKER_CLASS, "gthread", "gthread"),
+        (kinds.WORKER_CLASS, " gevent ", "gevent"),
+        (kinds.WORKER_CLASS, "gunicorn.workers.sync.SyncWorker", "sync"),
+        (kinds.WORKER_CLASS, "gunicorn.workers.gthread.ThreadWorker", "gthread"),
+        (kinds.WORKER_CLASS, "gunicorn.workers.ggevent.GeventWorker", "gevent"),
     ],
 )
 def test_parse(kind: Kind[Any], value: object, expected: object) -> None:
@@ -109,45 +109,45 @@ def test_parse(kind: Kind[Any], value: object, expected: object) -> None:
 @pytest.mark.parametrize(
     ("kind", "value"),
     [
-        (settings.COUNT, 0),
-        (settings.COUNT, "-1"),
-        (settings.COUNT, "many"),
-        (settings.COUNT, True),
-        (settings.COUNT, None),
-        (settings.COUNT, [1]),
-        (settings.LIMIT, -1),
-        (settings.WORKERS, "0"),
-        (settings.WORKERS, "automatic"),
-        (settings.SECONDS, "soon"),
-        (settings.SECONDS, -1),
-        (settings.SECONDS, "inf"),
-        (settings.SECONDS, "nan"),
-        (settings.SECONDS, True),
-        (settings.SIZE, "1T"),
-        (settings.SIZE, "-1"),
-        (settings.SIZE, -1),
-        (settings.SIZE, "1.5M"),
-        (settings.SIZE, "\u0661"),
-        (settings.MASK, "0o7777"),
-        (settings.MASK, "99999"),
-        (settings.MASK, -1),
-        (settings.SWITCH, "maybe"),
-        (settings.SWITCH, 2),
-        (settings.SWITCH, None),
-        (settings.TEXT, 3),
-        (settings.TEXT, "a\nb"),
-        (settings.PATH, "a\0b"),
-        (settings.ADDRESSES, []),
-        (settings.ADDRESSES, [""]),
-        (settings.ADDRESSES, 8000),
-        (settings.ADDRESSES, [8000]),
-        (settings.APP, 3),
-        (settings.WORKER_CLASS, "eventlet"),
-        (settings.WORKER_CLASS, "tornado"),
-        (settings.WORKER_CLASS, "uvicorn.workers.UvicornWorker"),
-        (settings.WORKER_CLASS, ""),
-        (settings.WORKER_CLASS, None),
-        (settings.WORKER_CLASS, int),
+        (kinds.COUNT, 0),
+        (kinds.COUNT, "-1"),
+        (kinds.COUNT, "many"),
+        (kinds.COUNT, True),
+        (kinds.COUNT, None),
+        (kinds.COUNT, [1]),
+        (kinds.LIMIT, -1),
+        (kinds.WORKERS, "0"),
+        (kinds.WORKERS, "automatic"),
+        (kinds.SECONDS, "soon"),
+        (kinds.SECONDS, -1),
+        (kinds.SECONDS, "inf"),
+        (kinds.SECONDS, "nan"),
+        (kinds.SECONDS, True),
+        (kinds.SIZE, "1T"),
+        (kinds.SIZE, "-1"),
+        (kinds.SIZE, -1),
+        (kinds.SIZE, "1.5M"),
+        (kinds.SIZE, "\u0661"),
+        (kinds.MASK, "0o7777"),
+        (kinds.MASK, "99999"),
+        (kinds.MASK, -1),
+        (kinds.SWITCH, "maybe"),
+        (kinds.SWITCH, 2),
+        (kinds.SWITCH, None),
+        (kinds.TEXT, 3),
+        (kinds.TEXT, "a\nb"),
+        (kinds.PATH, "a\0b"),
+        (kinds.ADDRESSES, []),
+        (kinds.ADDRESSES, [""]),
+        (kinds.ADDRESSES, 8000),
+        (kinds.ADDRESSES, [8000]),
+        (kinds.APP, 3),
+        (kinds.WORKER_CLASS, "eventlet"),
+        (kinds.WORKER_CLASS, "tornado"),
+        (kinds.WORKER_CLASS, "uvicorn.workers.UvicornWorker"),
+        (kinds.WORKER_CLASS, ""),
+        (kinds.WORKER_CLASS, None),
+        (kinds.WORKER_CLASS, int),
         (BY_NAME["loglevel"].kind, "loud"),
         (BY_NAME["header_map"].kind, "keep"),
     ],
@@ -187,16 +187,31 @@ def test_names_flags_and_defaults_are_gunicorns() -> None:
     known = pytest.importorskip("gunicorn.config").KNOWN_SETTINGS
     theirs = {setting.name: setting for setting in known}
     ours = BY_NAME.keys() & theirs.keys()
-    assert theirs.keys() - ours == NOT_YET
+    assert theirs.keys() - ours == LEGACY.keys()
+    # Read from the environment or of this machine, of a type of ours, or None for what is not set.
     differs = {
-        "bind",
         "chdir",
         "sendfile",
         "config",
-        "workers",
-    }  # read from the environment, or a type of ours
+        "user",
+        "group",
+        "default_proc_name",
+        "logger_class",
+        "logconfig_dict",
+    }
     for name in ours:
         for flag in theirs[name].cli or ():
             assert flag in BY_NAME[name].flags
-        if name not in differs:
-            assert BY_NAME[name].default == theirs[name].default, name
+        default = theirs[name].default
+        if name in differs or theirs[name].section == "Server Hooks":
+            assert BY_NAME[name].default in (None, ".", True), name
+        else:
+            assert BY_NAME[name].parse(default) == BY_NAME[name].default, name
+
+
+def test_flags_of_names_that_mean_nothing_here_are_gunicorns() -> None:
+    known = pytest.importorskip("gunicorn.config").KNOWN_SETTINGS
+    theirs = {setting.name: setting for setting in known}
+    for name, row in LEGACY.items():
+        assert row.flags == tuple(theirs[name].cli or ()), name
+        assert row.is_switch == (theirs[name].action == "store_true"), name

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fastwsgi.errors import ConfigError
-from fastwsgi.sockets import Address, Listener, listen, listen_all, parse
+from fastwsgi.processes.sockets import Address, Listener, listen, listen_all, parse
 from tests.live import ROOT
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ def test_refusals_of_the_system(monkeypatch: pytest.MonkeyPatch, number: str, wo
     def refuse(*_: object) -> None:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr("fastwsgi.sockets._bind_tcp", refuse)
+    monkeypatch.setattr("fastwsgi.processes.sockets._bind_tcp", refuse)
     with pytest.raises(ConfigError, match=words):
         listen("127.0.0.1:80", backlog=10)
 
@@ -306,7 +306,7 @@ def test_close_leaves_the_socket_of_a_successor(tmp_path: Path) -> None:
 def test_a_fork_does_not_unlink(tmp_path: Path) -> None:
     script = f"""
 import os
-from fastwsgi.sockets import listen
+from fastwsgi.processes.sockets import listen
 listener = listen("unix:{tmp_path}/app.sock", backlog=1)
 pid = os.fork()
 if pid == 0:

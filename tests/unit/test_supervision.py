@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fastwsgi.actions import Exit, Fork, Log, Policy, Reload, ReopenLogs, Rollback, Signal
 from fastwsgi.errors import EXIT_APP_LOAD, EXIT_WORKER_BOOT
-from fastwsgi.supervision import (
+from fastwsgi.master.actions import Exit, Fork, Log, Policy, Reload, ReopenLogs, Rollback, Signal
+from fastwsgi.master.supervision import (
     FIRST_DELAY,
     KILL_PATIENCE,
     LONGEST_DELAY,
@@ -25,7 +25,7 @@ from fastwsgi.supervision import (
 )
 
 if TYPE_CHECKING:
-    from fastwsgi.actions import Action
+    from fastwsgi.master.actions import Action
 
 BOOTING, READY, RETIRING, ABORTING, KILLED = WorkerState
 

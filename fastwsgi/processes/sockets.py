@@ -15,7 +15,7 @@ import stat
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from .errors import ConfigError
+from ..errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -17,8 +17,8 @@ from enum import Enum
 from math import inf
 from typing import TYPE_CHECKING, Final
 
+from ..errors import EXIT_OK, EXIT_WORKER_BOOT
 from .actions import Action, Exit, Fork, Log, Policy, Reload, ReopenLogs, Rollback, Signal
-from .errors import EXIT_OK, EXIT_WORKER_BOOT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

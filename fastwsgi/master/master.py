@@ -18,10 +18,18 @@ from collections import deque
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from . import __version__, _impl, actions, gil, green, logs, parallel, process, sockets, supervision
-from .errors import EXIT_OK, ConfigError
-from .scoreboard import Record, Scoreboard
-from .worker import Worker, load_app
+from .. import __version__, _impl, gil, green, parallel
+from ..errors import EXIT_OK, ConfigError
+from ..logs import error_log
+from ..logs.access_log import AccessLog
+from ..processes import fork, sockets, stdio
+from ..processes.pidfile import Pidfile
+from ..processes.report import Report
+from ..processes.scoreboard import Record, Scoreboard
+from ..processes.signals import Signals
+from ..processes.title import set_title
+from ..worker import Worker, load_app
+from . import actions, supervision
 
 if TYPE_CHECKING:
     import logging
@@ -29,10 +37,9 @@ if TYPE_CHECKING:
 
     from _typeshed.wsgi import WSGIApplication
 
+    from ..config.settings import Config
+    from ..processes.sockets import Listener
     from .actions import Action
-    from .logs import AccessLog
-    from .settings import Config
-    from .sockets import Listener
 
 __all__ = ["Master"]
 
@@ -88,7 +95,7 @@ class Master:
         self._machine: supervision.Supervisor
         self._selector: selectors.BaseSelector
         self._scoreboard: Scoreboard
-        self._signals: process.Signals
+        self._signals: Signals
 
     def run(self) -> int:
         """Serve until told to stop; return the exit code.
@@ -100,7 +107,7 @@ class Master:
         """
         if threading.current_thread() is not threading.main_thread():
             raise RuntimeError("fastwsgi handles signals, and must be run in the main thread")
-        process.fill_standard_descriptors()
+        stdio.fill_standard_descriptors()
         with ExitStack() as stack:
             self._start(stack)
             try:
@@ -115,11 +122,11 @@ class Master:
 
     def _start(self, stack: ExitStack) -> None:
         cfg = self._setup.cfg
-        self._log = logs.setup(cfg)
+        self._log = error_log.setup(cfg)
         self._setup = self._setups[0] = _Setup(cfg, _open_access_log(cfg))
         stack.callback(self._close_setups)
         if cfg.pidfile:
-            stack.callback(process.Pidfile(cfg.pidfile).remove)
+            stack.callback(Pidfile(cfg.pidfile).remove)
         self._listeners = sockets.listen_all(cfg.bind, backlog=cfg.backlog, umask=cfg.umask)
         for listener in self._listeners:
             stack.callback(listener.close)
@@ -134,13 +141,13 @@ class Master:
         self._scoreboard = Scoreboard(SLOTS, parallel.loops_at_most())
         stack.callback(self._scoreboard.close)
         self._selector = stack.enter_context(_Selector())
-        self._signals = process.Signals(_SIGNALS)
+        self._signals = Signals(_SIGNALS)
         self._signals.install()
         stack.callback(self._signals.restore)
         self._selector.register(self._signals.fd, selectors.EVENT_READ)
-        before = process.set_title(f"fastwsgi: master [{cfg.proc_name}]")
+        before = set_title(f"fastwsgi: master [{cfg.proc_name}]")
         if before:
-            stack.callback(process.set_title, before)
+            stack.callback(set_title, before)
         self._machine = supervision.Supervisor(self._policy(cfg))
         # Said only now that every signal is answered: whoever waits for this line may send one.
         for listener in self._listeners:
@@ -193,7 +200,7 @@ class Master:
             self._hang_up(hand)
             return False
         hand.received.extend(data)
-        report = process.Report.read(bytes(hand.received))
+        report = Report.read(bytes(hand.received))
         if report is not None:
             hand.received.clear()
             now = time.monotonic()
@@ -210,7 +217,7 @@ class Master:
             hand.channel.close()
 
     def _reap(self) -> None:
-        for ending in process.reap(list(self._hands)):
+        for ending in fork.reap(list(self._hands)):
             hand = self._hands.pop(ending.pid, None)
             if hand is None:
                 # An orphan that process 1 inherits.
@@ -240,7 +247,7 @@ class Master:
             elif isinstance(action, actions.Rollback):
                 self._roll_back(action.revision)
             elif isinstance(action, actions.ReopenLogs):
-                logs.reopen()
+                error_log.reopen()
                 if self._setup.access_log is not None:
                     self._setup.access_log.reopen()
             else:
@@ -274,7 +281,7 @@ class Master:
             ).run()
 
         try:
-            pid = process.fork(child)
+            pid = fork.fork(child)
         except OSError as exc:
             ours.close()
             return self._machine.fork_failed(action.age, exc.strerror or str(exc), now)
@@ -296,14 +303,14 @@ class Master:
         old = self._setup.cfg
         try:
             cfg = self._load_config()
-            self._log = logs.setup(cfg)
+            self._log = error_log.setup(cfg)
             log = self._setup.access_log
             if (cfg.accesslog, cfg.access_log_format) != (old.accesslog, old.access_log_format):
                 log = _open_access_log(cfg)
             elif log is not None:
                 log.reopen()
         except ConfigError as exc:
-            logs.setup(old)
+            error_log.setup(old)
             return self._machine.reload_refused(str(exc), time.monotonic())
         except Exception as exc:
             self._log.exception("The configuration cannot be read")
@@ -315,15 +322,15 @@ class Master:
             self._log.warning("The app is preloaded: new workers get the new settings, but the old code")
         self._revision += 1
         self._setup = self._setups[self._revision] = _Setup(cfg, log)
-        process.set_title(f"fastwsgi: master [{cfg.proc_name}]")
+        set_title(f"fastwsgi: master [{cfg.proc_name}]")
         steps = self._machine.reloaded(self._policy(cfg), time.monotonic())
         self._forget_setups()
         return steps
 
     def _roll_back(self, revision: int) -> None:
         self._setup = self._setups[revision]
-        self._log = logs.setup(self._setup.cfg)
-        process.set_title(f"fastwsgi: master [{self._setup.cfg.proc_name}]")
+        self._log = error_log.setup(self._setup.cfg)
+        set_title(f"fastwsgi: master [{self._setup.cfg.proc_name}]")
         self._forget_setups()
 
     def _forget_setups(self) -> None:
@@ -344,7 +351,7 @@ def _named_app(cfg: Config) -> WSGIApplication | str:
 
 
 def _open_access_log(cfg: Config) -> AccessLog | None:
-    return logs.AccessLog.open(cfg.accesslog, cfg.access_log_format) if cfg.accesslog else None
+    return AccessLog.open(cfg.accesslog, cfg.access_log_format) if cfg.accesslog else None
 
 
 def _without_repeats(names: Iterable[str]) -> list[str]:

@@ -1,0 +1,1 @@
+"""The error log and the access log, and where else their lines and figures go."""
