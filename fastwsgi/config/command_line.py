@@ -123,7 +123,7 @@ def _unknown_argument(word: str, origin: str) -> str:
 def help_text() -> str:
     """Write out `--help`, in groups, at most 100 columns wide."""
     column = 32
-    width = min(shutil.get_terminal_size().columns, 100)
+    width = max(min(shutil.get_terminal_size().columns, 100), column + 30)
     lines = [f"usage: {USAGE}", ""]
 
     def add(left: str, right: str) -> None:
@@ -132,7 +132,7 @@ def help_text() -> str:
             lines.append(left)
             left = ""
         indent = " " * column
-        text = textwrap.wrap(right, max(width, column + 30), initial_indent=indent, subsequent_indent=indent)
+        text = textwrap.wrap(right, width, initial_indent=indent, subsequent_indent=indent)
         lines.append(left + text[0][len(left) :])
         lines.extend(text[1:])
 
@@ -153,8 +153,9 @@ def help_text() -> str:
             lines.append("")
     add("-v, --version", "Show the version and exit.")
     add("-h, --help", "Show this help and exit.")
-    lines += ["", "The environment may give defaults (" + ", ".join(_environment_names()) + ") and options"]
-    lines += ["(" + ", ".join(ENVIRONMENT_ARGUMENTS) + "). The command line has the last word."]
+    defaults, options = ", ".join(_environment_names()), ", ".join(ENVIRONMENT_ARGUMENTS)
+    text = f"The environment may give defaults ({defaults}) and options ({options})."
+    lines += ["", *textwrap.wrap(f"{text} The command line has the last word.", width)]
     return "\n".join(lines) + "\n"
 
 
@@ -169,7 +170,9 @@ def _show_default(setting: Setting) -> str:
     default = setting.show(setting.default)
     longest = 40
     return (
-        "" if setting.default is None or setting.kind is SWITCH or len(default) > longest else f" [{default}]"
+        ""
+        if setting.default in (None, ()) or setting.kind is SWITCH or len(default) > longest
+        else f" [{default}]"
     )
 
 
