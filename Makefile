@@ -88,7 +88,8 @@ bench: build ## side by side with other servers; installs them (ARGS="--quick", 
 wheel: $(VENV)/.dev ## a wheel and a source distribution in dist/
 	$(BIN)/python -m build --outdir dist .
 
-docs: build ## check the links and names in docs/ and README
+docs: build ## write docs/settings.md; check the links and names in docs/ and README
+	$(BIN)/python docs/write_settings.py
 	$(BIN)/python -m pytest tests/test_docs.py
 
 annotate: build ## Cython's view of the hot modules: build/annotate/*.html

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from typing import TYPE_CHECKING
 
@@ -47,13 +48,19 @@ def test_nobody_is_told_to_install_the_name(page: Path) -> None:
     )
 
 
-def test_options_in_the_readme_exist() -> None:
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_options_exist(page: Path) -> None:
     flags = {flag for setting in SETTINGS for flag in setting.flags} | {"--version", "--help"}
-    lines = [
-        line
-        for line in (ROOT / "README.md").read_text().splitlines()
-        if re.search(r"\bfastwsgi .*--?\w", line)
-    ]
-    for line in lines:
-        for flag in re.findall(r"(?<=\s)--[a-z][a-z-]+", line):
-            assert flag in flags, line
+    for line in page.read_text().splitlines():
+        for command in re.findall(r"\bfastwsgi [^`|;]*", line):
+            for flag in re.findall(r"(?<=\s)--[a-z][a-z_-]+", command):
+                assert flag in flags, line
+
+
+def test_the_settings_page_is_that_of_the_table() -> None:
+    spec = importlib.util.spec_from_file_location("write_settings", ROOT / "docs" / "write_settings.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert (ROOT / "docs" / "settings.md").read_text() == module.page(), "run `make docs`"

@@ -159,13 +159,18 @@ def _parse_text(value: object) -> str:
     return text
 
 
-def _parse_addresses(value: object) -> tuple[str, ...]:
+def _parse_list(value: object) -> tuple[str, ...]:
+    """Read words separated by commas, or a list of them."""
     if isinstance(value, str):
-        value = [value]
+        value = value.split(",")
     if not isinstance(value, Iterable):
         raise TypeError
-    addresses = tuple(_parse_text(item) for item in value)
-    if not addresses or not all(addresses):
+    return tuple(word for word in map(_parse_text, value) if word)
+
+
+def _parse_addresses(value: object) -> tuple[str, ...]:
+    addresses = _parse_list(value)
+    if not addresses:
         raise ValueError
     return addresses
 
@@ -187,15 +192,6 @@ def _parse_worker_class(value: object) -> str:
     return word
 
 
-def _parse_list(value: object) -> tuple[str, ...]:
-    """Read words separated by commas, or a list of them."""
-    if isinstance(value, str):
-        value = value.split(",")
-    if not isinstance(value, Iterable):
-        raise TypeError
-    return tuple(word for word in map(_parse_text, value) if word)
-
-
 def _parse_networks(value: object) -> tuple[str, ...]:
     networks = _parse_list(value)
     for network in networks:
@@ -208,16 +204,8 @@ def _parse_header_names(value: object) -> tuple[str, ...]:
     return tuple(name.upper().replace("-", "_") for name in _parse_list(value))
 
 
-def _parse_lines(value: object) -> tuple[str, ...]:
-    if isinstance(value, str):
-        value = [value] if value else []
-    if not isinstance(value, Iterable):
-        raise TypeError
-    return tuple(_parse_text(item) for item in value)
-
-
 def _parse_variables(value: object) -> tuple[str, ...]:
-    variables = _parse_lines(value)
+    variables = _parse_list(value)
     if not all(variable.partition("=")[0] and "=" in variable for variable in variables):
         raise ValueError
     return variables
@@ -348,7 +336,7 @@ CERT_REQS = Kind(
     lambda value: next(word for word, number in _CERT_REQS.items() if number == value),
 )
 CLASS = Kind("CLASS", "a class, or its name as module.Class", _parse_class)
-FILES = Kind("PATH", "a path or a glob, or a list of them", _parse_lines, ", ".join, repeats=True)
+FILES = Kind("PATH", "a path or a glob, or a list of them", _parse_list, ", ".join, repeats=True)
 HEADER_NAMES = Kind("NAMES", "names of header fields, separated by commas", _parse_header_names, ",".join)
 LIMIT = _whole(0, "a whole number; 0 means no limit")
 LIST = Kind("WORDS", "words separated by commas, or a list of them", _parse_list, ",".join)

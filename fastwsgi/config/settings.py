@@ -74,11 +74,15 @@ class Setting:
     def parse(self, value: object) -> Any:
         """Read one value; None, or an empty word, stands for "not set" where that is the default.
 
+        So does None for a switch, as in gunicorn.
+
         Raises:
             ValueError, TypeError: the value is not what `kind.allowed` says.
         """
         if self.default is None and (value is None or value == ""):
             return None
+        if value is None and self.kind is SWITCH:
+            return self.default
         return self.kind.parse(value)
 
     def show(self, value: object) -> str:
