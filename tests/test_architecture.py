@@ -20,7 +20,7 @@ PACKAGE = ROOT / "fastwsgi"
 FLOORS = {
     0: "http11 errors states config.kinds config.legacy config.settings",
     1: "master.actions master.supervision request policy _parser_py _octets _parser _serializer_py _serializer"
-    " deadlines body chunked endpoint wsgi response connection",
+    " deadlines body chunked endpoint wsgi response connection hooks.views",
     2: "gil green _io_py _io _impl processes.stdio processes.signals processes.fork processes.title"
     " processes.report processes.pidfile processes.sockets processes.scoreboard"
     " logs.error_log logs.access_format logs.access_log"

@@ -1,0 +1,1 @@
+"""Hooks of a configuration file: when they are called, with what, and what becomes of their errors."""
