@@ -9,7 +9,11 @@ SECONDS ?= 120
 PYTHONS ?= python3.10 python3.11 python3.12 python3.13
 # Where a free-threaded CPython is kept if none is installed: building it takes some minutes.
 FREETHREADED ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fastwsgi
-BIN := $(VENV)/bin
+BIN := $(abspath $(VENV))/bin
+# Tests mostly wait, so several run side by side; those that look at times or memory come after them. 5: it has none.
+JOBS ?= 4
+pytest = { $(1) $(BIN)/python -m pytest -n $(JOBS) -m "not alone" $(2) $(ARGS) || [ $$? = 5 ]; } && \
+  { $(1) $(BIN)/python -m pytest -m alone $(2) $(ARGS) || [ $$? = 5 ]; }
 # What is compiled: every .pyx, and every .py that has a .pxd beside it.
 SOURCES := $(wildcard fastwsgi/*.pyx fastwsgi/*.pxd fastwsgi/*.h)
 SOURCES += $(wildcard $(patsubst %.pxd,%.py,$(wildcard fastwsgi/*.pxd)))
@@ -28,27 +32,27 @@ serve: build ## the example Flask app on http://127.0.0.1:8000 (BIND=, WORKERS=)
 test: test-compiled test-pure ## the whole suite, compiled and then pure (ARGS="-k chunked")
 
 test-compiled: build ## the suite on the compiled implementation only
-	FASTWSGI_REQUIRE_EXTENSIONS=1 $(BIN)/python -m pytest $(ARGS)
+	$(call pytest,FASTWSGI_REQUIRE_EXTENSIONS=1)
 
 test-pure: build ## the suite on the pure-Python implementation only
-	FASTWSGI_NO_EXTENSIONS=1 $(BIN)/python -m pytest $(ARGS)
+	$(call pytest,FASTWSGI_NO_EXTENSIONS=1)
 
 test-threads: build ## the end-to-end tests on a worker with four threads, compiled
-	FASTWSGI_REQUIRE_EXTENSIONS=1 FASTWSGI_TEST_ENGINE="--threads 4" $(BIN)/python -m pytest tests/e2e $(ARGS)
+	$(call pytest,FASTWSGI_REQUIRE_EXTENSIONS=1 FASTWSGI_TEST_ENGINE="--threads 4",tests/e2e)
 
 # Pure: what meets gevent in another way than the compiled poller and its calls.
 test-gevent: build ## the end-to-end tests on gevent: all compiled, some pure
 	$(BIN)/python -c 'import gevent'
-	FASTWSGI_REQUIRE_EXTENSIONS=1 FASTWSGI_TEST_ENGINE="-k gevent" $(BIN)/python -m pytest tests/e2e $(ARGS)
-	FASTWSGI_NO_EXTENSIONS=1 FASTWSGI_TEST_ENGINE="-k gevent" $(BIN)/python -m pytest tests/e2e/test_gevent.py \
-	  tests/e2e/test_input.py tests/e2e/test_streaming.py tests/e2e/test_wsgi.py $(ARGS)
+	$(call pytest,FASTWSGI_REQUIRE_EXTENSIONS=1 FASTWSGI_TEST_ENGINE="-k gevent",tests/e2e)
+	$(call pytest,FASTWSGI_NO_EXTENSIONS=1 FASTWSGI_TEST_ENGINE="-k gevent",tests/e2e/test_gevent.py \
+	  tests/e2e/test_input.py tests/e2e/test_streaming.py tests/e2e/test_wsgi.py)
 
 test-kqueue: build ## the engine's tests on the kqueue backend, which runs over a shim on Linux
 	rm -rf build/kqueue && mkdir -p build/kqueue
 	cp -r fastwsgi tests examples pyproject.toml setup.py README.md LICENSE build/kqueue && rm -f build/kqueue/fastwsgi/*.so
-	cd build/kqueue && FASTWSGI_KQUEUE_SHIM=1 $(abspath $(BIN))/python setup.py --quiet build_ext --inplace --parallel 4
-	cd build/kqueue && FASTWSGI_TEST_BACKEND=kqueue FASTWSGI_REQUIRE_EXTENSIONS=1 \
-	  $(abspath $(BIN))/python -m pytest tests/unit/test_io.py tests/kqueue_shim tests/e2e $(ARGS)
+	cd build/kqueue && FASTWSGI_KQUEUE_SHIM=1 $(BIN)/python setup.py --quiet build_ext --inplace --parallel 4
+	cd build/kqueue && $(call pytest,FASTWSGI_TEST_BACKEND=kqueue FASTWSGI_REQUIRE_EXTENSIONS=1,\
+	  tests/unit/test_io.py tests/kqueue_shim tests/e2e)
 
 fuzz: build ## readers of requests against each other, for long (EXAMPLES=100000)
 	FASTWSGI_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -o faulthandler_timeout=0 \
@@ -60,10 +64,10 @@ soak: build ## hostile and good clients at once, with reloads, for long (SECONDS
 test-sanitized: build ## the engine's tests with AddressSanitizer and UndefinedBehaviorSanitizer
 	rm -rf build/sanitized && mkdir -p build/sanitized
 	cp -r fastwsgi tests examples pyproject.toml setup.py README.md build/sanitized && rm -f build/sanitized/fastwsgi/*.so
-	cd build/sanitized && FASTWSGI_SANITIZE=1 $(abspath $(BIN))/python setup.py --quiet build_ext --inplace --parallel 4
+	cd build/sanitized && FASTWSGI_SANITIZE=1 $(BIN)/python setup.py --quiet build_ext --inplace --parallel 4
 	cd build/sanitized && FASTWSGI_REQUIRE_EXTENSIONS=1 PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 \
 	  LD_PRELOAD="$$(cc -print-file-name=libasan.so):$$(cc -print-file-name=libubsan.so)" \
-	  $(abspath $(BIN))/python -m pytest -o faulthandler_timeout=0 tests/unit tests/e2e/test_engine.py \
+	  $(BIN)/python -m pytest -o faulthandler_timeout=0 tests/unit tests/e2e/test_engine.py \
 	  tests/e2e/test_input.py tests/e2e/test_wire.py tests/e2e/test_wsgi.py $(ARGS)
 
 test-pythons: ## the whole suite on several Pythons, each in an environment of its own (PYTHONS=)

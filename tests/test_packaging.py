@@ -53,7 +53,8 @@ def copy_package(folder: Path) -> Path:
     package = folder / "fastwsgi"
     package.mkdir()
     for path in (ROOT / "fastwsgi").iterdir():
-        if path.suffix == ".py" or path.name.endswith(SUFFIX):
+        is_source = path.suffix == ".py" or (path / "__init__.py").exists()
+        if is_source or path.name.endswith(SUFFIX):
             (package / path.name).symlink_to(path)
     return package
 

@@ -398,7 +398,7 @@ class Config:
 
 def mistake(name: str, value: object, origin: str, why: str) -> ConfigError:
     """Return the error of a value that does not do, as every message about a setting is worded."""
-    return ConfigError(f"{name} = {repr(value)[:80]} ({origin}): {why}")
+    return ConfigError(f"{name} = {repr(value)[:200]} ({origin}): {why}")
 
 
 SETTINGS: tuple[Setting, ...] = tuple(

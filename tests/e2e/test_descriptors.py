@@ -29,7 +29,7 @@ OF_OUR_OWN = 500  # descriptors of a process besides these
 REST = 1.0  # seconds in which nothing is to be done
 AT_REST = 0.4  # of them may be spent; a loop that spins takes them all
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+pytestmark = [pytest.mark.alone, pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")]
 
 
 def spent_at_rest(worker: int) -> float:

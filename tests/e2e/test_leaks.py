@@ -26,6 +26,7 @@ MANY = 1000
 BATCH = 25  # requests in one pipeline
 
 pytestmark = [
+    pytest.mark.alone,
     pytest.mark.leaks,
     pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc"),
 ]

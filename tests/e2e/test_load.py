@@ -27,7 +27,7 @@ APP = "tests.apps.traffic:app"
 DEBUG = ("--log-level", "debug")  # says when a worker is ready
 CONNECTIONS = 40  # of wrk
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+pytestmark = [pytest.mark.alone, pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")]
 needs_wrk = pytest.mark.skipif(
     shutil.which("wrk") is None and not os.environ.get("CI"), reason="wrk is not installed"
 )

@@ -25,7 +25,7 @@ DEBUG = ("--log-level", "debug")  # says when a worker is ready
 GET = head("/")
 ENGINES = ["inline", "threads"]
 
-pytestmark = pytest.mark.skipif(ENGINE != (), reason="names its engines itself")
+pytestmark = [pytest.mark.alone, pytest.mark.skipif(ENGINE != (), reason="names its engines itself")]
 
 
 def arguments(engine: str) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ GET = head("/")
 BIG = 2_000_000
 BODY = b"b" * 1000
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+pytestmark = [pytest.mark.alone, pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")]
 
 
 def slow(server: LiveServer, stack: ExitStack, request: bytes, *, receive_buffer: int = 0) -> Peer:

@@ -22,7 +22,7 @@ DEBUG = ("--log-level", "debug")  # says when a worker is ready
 INLINE = ("-k", "sync", "--threads", "1")  # one request is enough for a worker to be stuck
 PID = head("/pid")
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+pytestmark = [pytest.mark.alone, pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")]
 
 
 @pytest.mark.parametrize("workers", [2, 4])

@@ -100,7 +100,7 @@ def test_combined_format() -> None:
         ("%(M)s", "1234"),
         ("%(D)s", "1234567"),
         ("%(L)s", "1.234568"),
-        ("%(p)s", f"<{os.getpid()}>"),
+        ("%(p)s", "<PID>"),
         ("%({x-forwarded-for}i)s", "198.51.100.1"),
         ("%({X-Forwarded-For}i)s", "198.51.100.1"),
         ("%({content-type}i)s", "text/plain"),
@@ -124,7 +124,7 @@ def test_combined_format() -> None:
     ],
 )
 def test_atoms(fmt: str, expected: str) -> None:
-    assert line(fmt) == expected
+    assert line(fmt) == expected.replace("PID", str(os.getpid()))
 
 
 @pytest.mark.parametrize(
