@@ -18,6 +18,7 @@ from . import __version__, app
 from .config import command_line, sources
 from .errors import EXIT_APP_LOAD, EXIT_CONFIG, EXIT_OK, AppImportError, ConfigError
 from .logs import access_format
+from .processes.launch import Launch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -39,8 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def serve_keywords(settings: Mapping[str, object]) -> int:
     """Serve as `fastwsgi.serve` says, and return the exit code."""
-    directory = _start_directory()
-    return _guarded(lambda: _run_master(lambda: sources.from_keywords(settings, os.environ, directory)))
+    launch = _launch()
+    return _guarded(
+        lambda: _run_master(lambda: sources.from_keywords(settings, os.environ, launch.directory), launch)
+    )
 
 
 def _guarded(run: Callable[[], int]) -> int:
@@ -66,11 +69,11 @@ def _run_command(argv: Sequence[str]) -> int:
     if arguments.version:
         sys.stdout.write(f"{_version()}\n")
         return EXIT_OK
-    directory = _start_directory()
-    return _run_master(lambda: sources.load(arguments, os.environ, directory))
+    launch = _launch()
+    return _run_master(lambda: sources.load(arguments, os.environ, launch.directory), launch)
 
 
-def _run_master(read_config: Callable[[], Config]) -> int:
+def _run_master(read_config: Callable[[], Config], launch: Launch) -> int:
     def load_config() -> Config:
         """Read the configuration; the master calls this again at a reload."""
         cfg = read_config()
@@ -89,7 +92,7 @@ def _run_master(read_config: Callable[[], Config]) -> int:
         app.load(cfg.wsgi_app)
     if cfg.print_config or cfg.check_config:
         return EXIT_OK
-    return _load_engine()(load_config, cfg).run()
+    return _load_engine()(load_config, cfg, launch).run()
 
 
 def _load_engine() -> type[Master]:
@@ -102,6 +105,11 @@ def _load_engine() -> type[Master]:
         )
         raise ConfigError(msg) from exc
     return Master
+
+
+def _launch() -> Launch:
+    """Look at how this process was started, before anything changes that."""
+    return Launch.take(os.environ, _start_directory())
 
 
 def _start_directory() -> str:

@@ -230,6 +230,7 @@ class LiveServer:
         env: Mapping[str, str | None] | None = None,
         cwd: str | None = None,
         command: Sequence[str] = (sys.executable, "-m", "fastwsgi"),
+        pass_fds: Sequence[int] = (),
     ) -> None:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
         for name, value in (env or {}).items():
@@ -240,6 +241,7 @@ class LiveServer:
             [*command, *ENGINE, *args, "-b", bind, *([app] if app else [])],
             cwd=cwd or ROOT,
             env=environment,
+            pass_fds=pass_fds,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

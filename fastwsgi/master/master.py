@@ -22,7 +22,7 @@ from .. import __version__, _impl, gil, green, parallel
 from ..errors import EXIT_OK, ConfigError
 from ..logs import error_log
 from ..logs.access_log import AccessLog
-from ..processes import fork, sockets, stdio
+from ..processes import fork, stdio
 from ..processes.pidfile import Pidfile
 from ..processes.report import Report
 from ..processes.scoreboard import Record, Scoreboard
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
     from ..config.settings import Config
+    from ..processes.launch import Launch
     from ..processes.sockets import Listener
     from .actions import Action
 
@@ -80,10 +81,12 @@ class Master:
     Args:
         load_config: reads the configuration anew, at HUP; raises ConfigError.
         cfg: the configuration to start with.
+        launch: how this process was started.
     """
 
-    def __init__(self, load_config: Callable[[], Config], cfg: Config) -> None:
+    def __init__(self, load_config: Callable[[], Config], cfg: Config, launch: Launch) -> None:
         self._load_config = load_config
+        self._launch = launch
         self._preloaded: WSGIApplication | None = None
         self._listeners: list[Listener] = []
         self._hands: dict[int, _Hand] = {}
@@ -127,10 +130,14 @@ class Master:
         stack.callback(self._close_setups)
         if cfg.pidfile:
             stack.callback(Pidfile(cfg.pidfile).remove)
-        self._listeners = sockets.listen_all(cfg.bind, backlog=cfg.backlog, umask=cfg.umask)
+        self._listeners = self._launch.listen(
+            cfg.bind, backlog=cfg.backlog, umask=cfg.umask, reuse_port=cfg.reuse_port
+        )
         for listener in self._listeners:
             stack.callback(listener.close)
         self._log.info("Starting fastwsgi %s (%s)", __version__, _impl.describe())
+        if self._launch.warning:
+            self._log.warning("%s", self._launch.warning)
         if gil.is_optional() and gil.has_gil() and cfg.threads > 1:
             self._log.warning("The GIL is on, threads take turns; PYTHON_GIL=0 would keep it off")
         if cfg.preload_app:
@@ -315,7 +322,7 @@ class Master:
         except Exception as exc:
             self._log.exception("The configuration cannot be read")
             return self._machine.reload_refused(repr(exc), time.monotonic())
-        for name in ("bind", "backlog", "umask", "pidfile", "preload_app"):
+        for name in ("bind", "backlog", "reuse_port", "umask", "pidfile", "preload_app"):
             if getattr(cfg, name) != getattr(old, name):
                 self._log.warning("%s was changed; that takes a restart of the server", name)
         if self._preloaded is not None:

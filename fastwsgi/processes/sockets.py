@@ -2,7 +2,8 @@
 
 Owns the grammar of an address, the checks around bind(), and the socket files it made. Must not know requests
 or other processes. Invariants: a Listener is non-blocking and closed by exec(); a Unix socket file is
-replaced only if nobody listens on it, and unlinked only by the process that made it, while it is the same.
+replaced only if nobody listens on it, and unlinked only by the process that made it, or took it over from the
+one that did, while it is the same.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ..errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Address", "Listener", "listen", "listen_all", "parse"]
+__all__ = ["Address", "Listener", "adopt", "listen", "listen_all", "parse"]
 
 DEFAULT_PORT: Final = 8000
 
@@ -45,13 +46,18 @@ class Listener:
     """A socket that connections are accepted from.
 
     `server_name` and `server_port` are what PEP 3333 calls so, of this socket; `url` is for the log.
+    `address` is what it was asked for by; "" if it was given to us, unasked, by a service manager. `made` has
+    path, device and inode of the socket file that we made, or took over.
     """
 
-    def __init__(self, sock: socket.socket, *, made: tuple[str, int, int] | None = None) -> None:
+    def __init__(
+        self, sock: socket.socket, address: str = "", *, made: tuple[str, int, int] | None = None
+    ) -> None:
         self.sock = sock
+        self.address = address
         self.fd = sock.fileno()
         self.is_unix = sock.family == socket.AF_UNIX
-        self._made = made  # path, device and inode of the socket file that we made
+        self.made = made
         self._pid = os.getpid()
         if self.is_unix:
             name = os.fsdecode(sock.getsockname() or "")
@@ -64,12 +70,12 @@ class Listener:
             self.server_name, self.server_port = host, str(port)
             self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
-    def close(self) -> None:
-        """Close it, and unlink the socket file that this process made for it."""
+    def close(self, *, unlink: bool = True) -> None:
+        """Close it, and unlink the socket file that this process made for it, unless others serve on it."""
         self.sock.close()
-        if self._made is None or self._pid != os.getpid():
+        if not unlink or self.made is None or self._pid != os.getpid():
             return
-        path, device, inode = self._made
+        path, device, inode = self.made
         try:
             found = os.lstat(path)
             # A server started meanwhile may have put its own in this place.
@@ -133,30 +139,62 @@ def _mistake(text: str, why: str) -> ConfigError:
 # --- bind ------------------------------------------------------------------------------------------------
 
 
-def listen_all(addresses: Iterable[str], *, backlog: int, umask: int = 0) -> list[Listener]:
+def listen_all(
+    addresses: Iterable[str],
+    *,
+    backlog: int,
+    umask: int = 0,
+    reuse_port: bool = False,
+    kept: Iterable[Listener] = (),
+) -> list[Listener]:
     """Listen on every address, or on none.
 
+    Args:
+        addresses: see `parse`.
+        backlog: see `listen`, as for `umask` and `reuse_port`.
+        kept: listeners that are there already; one whose address is wanted stands for it, and the caller
+            closes those that are not in the result. Given ones replace all addresses, as in gunicorn.
+
     Raises:
-        ConfigError: as `listen`; those bound before it are closed.
+        ConfigError: as `listen`; those bound here are closed.
     """
+    spare = list(kept)
+    given = [listener for listener in spare if not listener.address]
+    if given:
+        return given
     listeners: list[Listener] = []
+    bound: list[Listener] = []
     try:
         for address in addresses:
-            listeners.append(listen(address, backlog=backlog, umask=umask))  # noqa: PERF401 - closed on error
+            wanted = parse(address)
+            listener = next((old for old in spare if _is_same(parse(old.address), wanted)), None)
+            if listener is None:
+                listener = listen(address, backlog=backlog, umask=umask, reuse_port=reuse_port)
+                bound.append(listener)
+            else:
+                spare.remove(listener)
+            listeners.append(listener)
     except BaseException:
-        for listener in listeners:
+        for listener in bound:
             listener.close()
         raise
     return listeners
 
 
-def listen(address: str, *, backlog: int, umask: int = 0, patience: float = PATIENCE) -> Listener:
+def _is_same(one: Address, other: Address) -> bool:
+    return one._replace(text="") == other._replace(text="")
+
+
+def listen(
+    address: str, *, backlog: int, umask: int = 0, reuse_port: bool = False, patience: float = PATIENCE
+) -> Listener:
     """Listen on one address.
 
     Args:
         address: see `parse`. Port 0 lets the kernel choose one.
         backlog: connections that the kernel may keep waiting.
         umask: permissions withheld from a Unix socket file.
+        reuse_port: let other servers of this user listen on the same port.
         patience: seconds to wait for an address in use to become free.
 
     Raises:
@@ -168,14 +206,16 @@ def listen(address: str, *, backlog: int, umask: int = 0, patience: float = PATI
         try:
             if parsed.fd >= 0:
                 return _adopt(parsed, backlog)
-            return _bind_unix(parsed, backlog, umask) if parsed.path else _bind_tcp(parsed, backlog)
+            if parsed.path:
+                return _bind_unix(parsed, backlog, umask)
+            return _bind_tcp(parsed, backlog, reuse_port=reuse_port)
         except OSError as exc:
             if exc.errno != errno.EADDRINUSE or time.monotonic() >= deadline:
                 raise _mistake(address, _explain(exc, parsed)) from None
             time.sleep(_RETRY)
 
 
-def _bind_tcp(address: Address, backlog: int) -> Listener:
+def _bind_tcp(address: Address, backlog: int, *, reuse_port: bool = False) -> Listener:
     flags = socket.AI_PASSIVE
     found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=flags)
     # A name that has both (localhost) means the IPv4 address, as with gunicorn.
@@ -184,8 +224,10 @@ def _bind_tcp(address: Address, backlog: int) -> Listener:
     try:
         # Without it, a restart within a minute would fail on connections in TIME_WAIT.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(where)
-        return _listen(sock, backlog)
+        return _listen(sock, address, backlog)
     except BaseException:
         sock.close()
         raise
@@ -208,7 +250,7 @@ def _bind_unix(address: Address, backlog: int, umask: int) -> Listener:
             found = os.lstat(path)
             # Absolute, since the application may change its directory.
             made = (os.path.abspath(path), found.st_dev, found.st_ino)
-        return _listen(sock, backlog, made)
+        return _listen(sock, address, backlog, made)
     except BaseException:
         sock.close()
         raise
@@ -242,21 +284,44 @@ def _remove_stale(path: str) -> None:
 def _adopt(address: Address, backlog: int) -> Listener:
     """Take over a descriptor that whoever started us has bound."""
     # Of our own, so that the number stays open for a later start of the same process.
-    sock = socket.socket(fileno=os.dup(address.fd))
+    return adopt(os.dup(address.fd), address.text, backlog=backlog)
+
+
+def adopt(fd: int, address: str = "", *, backlog: int, made: tuple[str, int, int] | None = None) -> Listener:
+    """Make a listener of a descriptor that was handed to this process; it is closed if it does not do.
+
+    Raises:
+        OSError: it is not open, no stream socket, or one that cannot listen.
+    """
+    try:
+        sock = socket.socket(fileno=fd)
+    except OSError as exc:
+        if exc.errno != errno.EBADF:
+            os.close(fd)
+        raise
     try:
         if sock.type != socket.SOCK_STREAM:
             raise OSError(errno.ENOTSOCK, "")
-        return _listen(sock, backlog)
+        _set_flags(sock)
+        if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            sock.listen(backlog)  # else the backlog is the choice of whoever listens already
+        return Listener(sock, address, made=made)
     except BaseException:
         sock.close()
         raise
 
 
-def _listen(sock: socket.socket, backlog: int, made: tuple[str, int, int] | None = None) -> Listener:
+def _listen(
+    sock: socket.socket, address: Address, backlog: int, made: tuple[str, int, int] | None = None
+) -> Listener:
+    _set_flags(sock)
+    sock.listen(backlog)
+    return Listener(sock, address.text, made=made)
+
+
+def _set_flags(sock: socket.socket) -> None:
     sock.setblocking(False)
     sock.set_inheritable(False)
-    sock.listen(backlog)
-    return Listener(sock, made=made)
 
 
 def _explain(exc: OSError, address: Address) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from fastwsgi.config.settings import Config
+    from fastwsgi.processes.launch import Launch
 
 APP = "def app(environ, start_response):\n    start_response('200 OK', [])\n    return [b'hi']\n"
 
@@ -28,8 +29,8 @@ class FakeMaster:
 
     started: list[FakeMaster]
 
-    def __init__(self, load_config: Callable[[], Config], cfg: Config) -> None:
-        self.load_config, self.cfg = load_config, cfg
+    def __init__(self, load_config: Callable[[], Config], cfg: Config, launch: Launch) -> None:
+        self.load_config, self.cfg, self.launch = load_config, cfg, launch
         self.started.append(self)
 
     def run(self) -> int:

@@ -177,7 +177,7 @@ def test_refusals_of_the_system(monkeypatch: pytest.MonkeyPatch, number: str, wo
 
     code = getattr(errno, number)
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr("fastwsgi.processes.sockets._bind_tcp", refuse)
@@ -194,6 +194,36 @@ def test_several_or_none() -> None:
     with pytest.raises(ConfigError):
         listen_all([f"127.0.0.1:{port}", "127.0.0.1:x"], backlog=10)
     listen(f"127.0.0.1:{port}", backlog=10, patience=0).close()
+
+
+def test_reuse_port() -> None:
+    first = listen("127.0.0.1:0", backlog=10, reuse_port=True)
+    assert first.sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)
+    second = listen(f"127.0.0.1:{first.server_port}", backlog=10, reuse_port=True, patience=0)
+    with pytest.raises(ConfigError, match="in use"):
+        listen(f"127.0.0.1:{first.server_port}", backlog=10, patience=0)
+    first.close()
+    connect(second)
+    second.close()
+
+
+def test_an_address_that_is_there_already_is_kept() -> None:
+    old = listen_all(["127.0.0.1:0", "127.0.0.1:0", "[::1]:0"], backlog=10)
+    new = listen_all(["[::]:0", "tcp://127.0.0.1:0", "127.0.0.1:0"], backlog=10, kept=old)
+    assert new[1:] == old[:2]
+    assert new[0] not in old
+    assert new[0].address == "[::]:0"
+    connect(old[2])
+    for listener in {*old, *new}:
+        listener.close()
+
+
+def test_what_is_kept_stays_open_when_another_address_cannot_be_had() -> None:
+    old = listen_all(["127.0.0.1:0"], backlog=10)
+    with pytest.raises(ConfigError):
+        listen_all(["127.0.0.1:0", "127.0.0.1:x"], backlog=10, kept=old)
+    connect(old[0])
+    old[0].close()
 
 
 # --- Unix sockets --------------------------------------------------------------------------------------------
@@ -303,6 +333,12 @@ def test_close_leaves_the_socket_of_a_successor(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+def test_close_leaves_the_file_if_others_serve_on_it(tmp_path: Path) -> None:
+    path = tmp_path / "app.sock"
+    listen(f"unix:{path}", backlog=10).close(unlink=False)
+    assert path.exists()
+
+
 def test_a_fork_does_not_unlink(tmp_path: Path) -> None:
     script = f"""
 import os
@@ -349,6 +385,7 @@ def test_inherited_descriptor() -> None:
     with socket.socket() as given:
         given.bind(("127.0.0.1", 0))
         listener = listen(f"fd://{given.fileno()}", backlog=10)
+        assert listener.address == f"fd://{given.fileno()}"
         assert listener.server_port == str(given.getsockname()[1])
         connect(listener)
         listener.close()
