@@ -12,7 +12,7 @@ from .request import Limits
 from .wsgi import base_environ
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ._serializer_py import Serializer
     from .config.settings import Config
@@ -41,6 +41,7 @@ def make_acceptors(
     multithread: bool,
     multiprocess: bool,
     early_hints: object,
+    log: Callable[..., None] | None,
 ) -> list[Acceptor]:
     """Return an acceptor for each listener; `errors` and `early_hints` go into environ."""
     limits = Limits(
@@ -75,6 +76,7 @@ def make_acceptors(
             write_timeout=cfg.write_timeout,
             keepalive=cfg.keepalive,
             streams=not cfg.request_buffering,
+            log=log,
         )
         acceptors.append(Acceptor(listener.fd, endpoint))
     return acceptors

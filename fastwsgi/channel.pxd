@@ -10,7 +10,7 @@ from .runner cimport Runner
 
 cdef int DRAINED, FULL, GONE, READ
 cdef Py_ssize_t _SENT_AHEAD
-cdef double BEAT, NEVER
+cdef double BEAT, NEVER, _LONG
 
 
 @cython.final
@@ -22,6 +22,7 @@ cdef class Channel(Timed):
     cdef public Request request
     cdef public Response response
     cdef public double arrived, started, resumed
+    cdef public long long sends, sends_before
     cdef readonly bint lingers
     cdef public bint broken, running, waits
     cdef public Runner runner
@@ -45,10 +46,13 @@ cdef class Channel(Timed):
     cpdef object interrupt(self)
     cpdef tuple give(self)
     cpdef bint is_given(self) except -1
+    @cython.locals(seconds=double, is_unsent=bint)
+    cpdef object log(self, Response response, double now)
     cpdef object linger(self)
     cpdef bint discard(self) except -1
     cpdef object forget(self)
     cpdef object close(self)
+    cdef bint _is_reset(self) except -1
     @cython.locals(now=double, give_up=double)
     cdef bint _wait(self, event, double timeout) except -1
     @cython.locals(offset=Py_ssize_t, done=Py_ssize_t)

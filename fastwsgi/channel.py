@@ -11,6 +11,7 @@ import select
 import socket
 from typing import TYPE_CHECKING, Any
 
+from . import green, http11
 from .deadlines import Timed
 from .errors import HTTPError
 from .states import BEAT, DRAINED, FULL, GONE, NEVER, READ
@@ -31,6 +32,8 @@ _READ_INSTEAD = 65536  # bytes at a time where sendfile(2) does not serve
 _SENT_AHEAD = 1 << 20  # bytes that write() may leave to the loop before it waits for the client
 _SKIPPED = 4  # reads of a body that the app has left
 _MOST_DISCARDED = 262144  # bytes of a refused client
+_LONG = 0.01  # seconds; after so long in the app it is looked whether the client is still there
+_poll: Any = green.unpatched("select", "poll")  # gevent's would let others run, here and now
 _NO_SENDFILE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
@@ -55,6 +58,8 @@ class Channel(Timed):
         "resumed",
         "runner",
         "running",
+        "sends",
+        "sends_before",
         "started",
         "waits",
     )
@@ -78,6 +83,8 @@ class Channel(Timed):
         self.waits = False  # for the app
         self.handover: ClientSocket | None = None  # offers the connection to the app
         self.runner: Any = None  # the Runner of the thread that handles it
+        self.sends = 0  # that took bytes, and how many there had been when its response began
+        self.sends_before = 0
         self._io = io
         self._registered = False
         self._discards = 0  # bytes that may still be thrown away
@@ -114,6 +121,7 @@ class Channel(Timed):
                     sent = self._io.send(self.fd, first, self._offset)
                     if sent + self._offset == len(first):
                         self._offset = 0
+                        self.sends += 1
                         out.clear()
                         return DRAINED
                     self._offset += sent
@@ -125,6 +133,7 @@ class Channel(Timed):
                     self._forget(out, sent)
                 if sent == 0:
                     return FULL
+                self.sends += 1
         except OSError:
             return GONE
         return DRAINED
@@ -206,6 +215,16 @@ class Channel(Timed):
         """Return whether the app has taken the connection over."""
         return self.handover is not None and self.handover.taken
 
+    def log(self, response: Response, now: float) -> None:
+        """Have a request logged that is over."""
+        seconds = now - self.started
+        is_unsent = self.sends == self.sends_before and not self.is_given()
+        # The loop need not have looked for hang-ups meanwhile, and a quick answer is not worth a look.
+        if is_unsent and (self.broken or response.is_abandoned or (seconds > _LONG and self._is_reset())):
+            response.lose()
+        environ = response.request.environ
+        self.endpoint.log(environ, response.status, response.headers, response.body_size, seconds)
+
     def linger(self) -> None:
         """Let the client see the end of what was sent, and throw away what it still sends."""
         self.lingers = True
@@ -233,9 +252,19 @@ class Channel(Timed):
 
     def close(self) -> None:
         """Close the descriptor."""
+        if self.request is not None and self.endpoint.log is not None:
+            waited = self._io.monotonic() - self.arrived  # for the app, in vain
+            self.endpoint.log(self.request.environ, http11.CLIENT_GONE, None, 0, waited)
+        self.request = None
         self.forget()
         self._io.close_fd(self.fd)
         self.fd = -1
+
+    def _is_reset(self) -> bool:
+        """Return whether the client has gone; one that has only sent its last byte may still read."""
+        poll = _poll()
+        poll.register(self.fd, 0)
+        return bool(poll.poll(0))
 
     def _wait(self, event: int, timeout: float) -> bool:
         """Wait for the client, in the thread that calls the app; return False if that takes too long."""

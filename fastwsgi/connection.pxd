@@ -27,6 +27,7 @@ cdef class Connection:
     cdef Body _body
     cdef ChunkedDecoder _decoder
     cdef long long _to_come
+    cdef double _began, _seen
 
     cpdef bint is_closing(self)
     cpdef bint is_busy(self)
@@ -57,4 +58,6 @@ cdef class Connection:
     cdef Request _receive_body(self, bytes data, Py_ssize_t start, double now)
     cdef Request _hand_out(self, Request request, bytes data, Py_ssize_t end)
     cdef object _release_body(self)
-    cdef object _refuse(self, error)
+    @cython.locals(page=bytes)
+    cdef object _refuse(self, error, head)
+    cdef object _log(self, str status, head, Py_ssize_t nbytes)

@@ -19,6 +19,7 @@ from __future__ import annotations
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from . import http11, policy
 from .body import Body
 from .chunked import ChunkedDecoder
 from .errors import HTTPError
@@ -50,6 +51,7 @@ class Connection:
     """The state of one connection."""
 
     __slots__ = (
+        "_began",
         "_body",
         "_buffer",
         "_decoder",
@@ -59,6 +61,7 @@ class Connection:
         "_remote_port",
         "_request",
         "_searched",
+        "_seen",
         "_to_come",
         "deadline",
         "ended",
@@ -90,6 +93,7 @@ class Connection:
         self._body: Body | None = None
         self._decoder: ChunkedDecoder | None = None
         self._to_come = 0  # bytes of a body framed by Content-Length
+        self._began = self._seen = now  # when a request's first bytes came, and its latest
 
     def is_closing(self) -> bool:
         """Return whether the connection is to be closed once `out` is sent."""
@@ -138,7 +142,7 @@ class Connection:
             if self.state == BODY:
                 return self._receive_body(data, 0, now)
         except HTTPError as error:
-            self._refuse(error)
+            self._refuse(error, self._buffer)
         return None
 
     def next_request(self, now: float) -> Request | None:
@@ -171,7 +175,9 @@ class Connection:
     def time_out(self) -> None:
         """Note that the deadline has passed."""
         if self.state == HEAD or self.state == BODY:
-            self._refuse(HTTPError(408, "header_timeout" if self.state == HEAD else "body_timeout"))
+            self._seen = self.deadline
+            reason = "header_timeout" if self.state == HEAD else "body_timeout"
+            self._refuse(HTTPError(408, reason), self._buffer)
         else:
             self.close()
 
@@ -185,6 +191,8 @@ class Connection:
 
     def close(self) -> None:
         """Take nothing more from the client; what is in `out` may still be sent."""
+        if self.state == HEAD or self.state == BODY:
+            self._log(http11.CLIENT_GONE, self._buffer, 0)
         self.deadline = NEVER
         self.unread = self._buffer is not None or self.state == STREAM
         self.state = CLOSING
@@ -196,6 +204,7 @@ class Connection:
 
     def _parse(self, data: bytes, start: int, now: float) -> Request | None:
         endpoint = self._endpoint
+        self._began = self._seen = now
         try:
             request = endpoint.parser.parse(data, start, endpoint.base, self._remote_addr, self._remote_port)
             if request is None:
@@ -208,21 +217,22 @@ class Connection:
                 return None
             return self._begin(request, data, now)
         except HTTPError as error:
-            self._refuse(error)
+            self._refuse(error, data[start:])
             return None
 
     def _receive_head(self, data: bytes, now: float) -> Request | None:
         buffer: Any = self._buffer
         buffer += data
+        self._seen = now
         endpoint = self._endpoint
         if endpoint.parser.head_end(buffer, self._searched) == 0:
             self._searched = len(buffer)
             return None
-        self._buffer = None
         whole = bytes(buffer)
         request = endpoint.parser.parse(whole, 0, endpoint.base, self._remote_addr, self._remote_port)
         if request is None:
             raise HTTPError(400, "head without end")
+        self._buffer = None
         return self._begin(request, whole, now)
 
     def _begin(self, request: Request, data: bytes, now: float) -> Request | None:
@@ -291,6 +301,7 @@ class Connection:
 
     def _receive_body(self, data: bytes, start: int, now: float) -> Request | None:
         body: Any = self._body
+        self._seen = now
         timeout = self._endpoint.body_timeout
         self.deadline = now + timeout if timeout else NEVER
         position = self._decode(data, start)
@@ -323,8 +334,24 @@ class Connection:
             self._body = None
             self._decoder = None
 
-    def _refuse(self, error: HTTPError) -> None:
+    def _refuse(self, error: HTTPError, head: bytes | bytearray | None) -> None:
+        """Answer with an error; `head` is that of the request as far as it came, if it was not parsed."""
         self.error = error.with_traceback(None)  # whose frames hold this connection: a cycle
-        self.out.append(error_page(self._endpoint.serializer, error.status))
+        page = error_page(self._endpoint.serializer, error.status)
+        self.out.append(page)
+        self._log(http11.status_text(error.status), head, len(page) - page.find(b"\r\n\r\n") - 4)
+        self.state = CLOSING
         self.close()
         self.unread = True
+
+    def _log(self, status: str, head: bytes | bytearray | None, nbytes: int) -> None:
+        """Have a request logged that no app gets to see, with what is known of it."""
+        log = self._endpoint.log
+        if log is None:
+            return
+        if self._request is not None:
+            environ = self._request.environ
+        else:
+            environ = {"REMOTE_ADDR": self._remote_addr, "REMOTE_PORT": self._remote_port}
+            environ.update(policy.outline(head or b""))
+        log(environ, status, None, nbytes, self._seen - self._began)

@@ -24,6 +24,7 @@ class Endpoint:
         "heartbeat",
         "keepalive",
         "limits",
+        "log",
         "open_spool",
         "parser",
         "region_of",
@@ -49,6 +50,7 @@ class Endpoint:
         write_timeout: float = 30.0,
         keepalive: float = 2.0,
         streams: bool = False,
+        log: Callable[..., None] | None = None,
     ) -> None:
         """Gather the parts.
 
@@ -56,7 +58,8 @@ class Endpoint:
         region of a file that sendfile(2) could send, and is None where it may not be used. The engine sets
         `transmit`, which sends what a connection has put out while its app still runs, and `heartbeat`, which
         is told the monotonic time while a thread that leads the loop waits for a client. `streams` says that
-        the app is called before a body has come whole, and reads it itself.
+        the app is called before a body has come whole, and reads it itself. `log` is told of
+        each request that is over, as AccessLog.log is; None for nobody.
         """
         self.parser = parser
         self.serializer = serializer
@@ -72,3 +75,4 @@ class Endpoint:
         self.write_timeout = write_timeout
         self.keepalive = keepalive
         self.streams = streams
+        self.log: Any = log

@@ -220,7 +220,6 @@ class Engine(Loop):
             request = channel.request
             response = channel.response
             if channel.broken:
-                channel.request = None
                 self._drop(channel)
                 self._seats.pass_on(self._wake)
             elif response is not None:
@@ -274,6 +273,7 @@ class Engine(Loop):
         )
         channel.response = response
         channel.started = self._now
+        channel.sends_before = channel.sends
         if request.upgrade:
             self._offer(channel, request)
         elif channel.connection.is_streaming():
@@ -432,10 +432,8 @@ class Engine(Loop):
             channel.handover = None
         if response.failure is not None or response.complaint:
             response.report(self._error_log, channel.broken)
-        if self._access_log is not None:
-            seconds = now - channel.started
-            environ = response.request.environ
-            self._access_log.log(environ, response.status, response.headers, response.body_size, seconds)
+        if channel.endpoint.log is not None:
+            channel.log(response, now)
 
     def _transmit(self, owner: object) -> None:
         """Send what write() has put out; raises BrokenPipeError if the client has gone."""

@@ -94,6 +94,10 @@ _LENGTH: Final = re.compile(r"[0-9]+", re.ASCII)
 _MAX_LENGTH: Final = 2**63 - 1
 
 
+CLIENT_GONE: Final = "499 Client Closed Request"
+"""For the log alone, as nginx has it: the client went before anything of its answer was sent."""
+
+
 def status_text(code: int) -> str:
     """Return a status of our own as an app would write it, such as "400 Bad Request"."""
     return f"{code} {REASONS[code]}"

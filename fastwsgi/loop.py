@@ -124,6 +124,7 @@ class Loop:
                 multithread=self._threads > 1,
                 multiprocess=multiprocess,
                 early_hints=self._early_hints,
+                log=access_log.log if access_log is not None else None,
             ),
             self._io,
             error_log,

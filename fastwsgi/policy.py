@@ -21,11 +21,12 @@ from .request import Request
 if TYPE_CHECKING:
     from .request import Limits
 
-__all__ = ["HARD_LIMIT", "build", "environ_key", "frame", "read"]
+__all__ = ["HARD_LIMIT", "build", "environ_key", "frame", "outline", "read"]
 
 _CR: Final = 13
 _TOKEN: Final = frozenset(http11.TOKEN_CHARS)
 HARD_LIMIT: Final = 1 << 20  # bytes of a head, where the settings set no limit
+_OUTLINED: Final = 4096  # bytes of a refused request line that are looked at
 
 _KEYS: Final[dict[bytes, str]] = {
     name.encode(): "HTTP_" + name.upper().replace("-", "_") for name in http11.COMMON_FIELDS
@@ -104,6 +105,27 @@ def read(head: bytes) -> tuple[bytes, bytes, bytes, bytes, list[tuple[bytes, byt
         fields.append((field[1], field[2].strip(b" \t")))
     method, target, major, minor = match.groups()
     return method, target, major, minor, fields
+
+
+def outline(head: bytes | bytearray) -> dict[str, str]:
+    """Return what an environ would say of a head that is refused or was cut off, from its first line.
+
+    For the log only: nothing in it is checked.
+    """
+    line = bytes(head[:_OUTLINED]).removeprefix(b"\r\n").partition(b"\n")[0].removesuffix(b"\r")
+    method, _, rest = line.decode("latin-1").partition(" ")
+    target, _, version = rest.rpartition(" ")
+    if not version.startswith("HTTP/"):
+        target, version = rest, ""
+    path, _, query = target.partition("?")
+    known = {
+        "REQUEST_METHOD": method,
+        "RAW_URI": target,
+        "PATH_INFO": unquote_to_bytes(path.encode("latin-1")).decode("latin-1"),
+        "QUERY_STRING": query,
+        "SERVER_PROTOCOL": version,
+    }
+    return {name: value for name, value in known.items() if value}
 
 
 def environ_key(raw_name: bytes) -> str:

@@ -20,7 +20,7 @@ cdef class Response:
     cdef readonly int code
     cdef readonly long long body_size
     cdef public bint keep_alive
-    cdef readonly bint head_sent
+    cdef readonly bint head_sent, is_abandoned
     cdef readonly int state
     cdef readonly object failure
     cdef readonly str complaint
@@ -45,6 +45,7 @@ cdef class Response:
     cpdef object fail(self, error)
     cpdef object switch(self)
     cpdef object abandon(self)
+    cpdef object lose(self)
     cpdef object report(self, log, bint is_client_gone)
     cdef bint _has_no_body(self)
     @cython.locals(length=cython.longlong)

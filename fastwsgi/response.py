@@ -75,6 +75,7 @@ class Response:
         "failure",
         "head_sent",
         "headers",
+        "is_abandoned",
         "keep_alive",
         "owner",
         "request",
@@ -105,6 +106,7 @@ class Response:
         self.body_size = 0  # bytes of body so far, framing not counted
         self.keep_alive = keep_alive and request.keep_alive
         self.head_sent = False
+        self.is_abandoned = False
         self.state = PULLING
         self.failure: BaseException | None = None
         self.complaint = ""
@@ -261,7 +263,15 @@ class Response:
         """End the response because the client has gone."""
         self.keep_alive = False
         self.head_sent = True
+        self.is_abandoned = True
         self.finish()
+
+    def lose(self) -> None:
+        """Note that nothing of it was sent before the client went."""
+        self.status = http11.CLIENT_GONE
+        self.code = 499
+        self.headers = None
+        self.body_size = 0
 
     def report(self, log: Any, is_client_gone: bool) -> None:
         """Tell a logger what went wrong, and forget it: a traceback holds the app's frame, and that this."""
