@@ -117,6 +117,8 @@ $(VENV)/.installed: pyproject.toml setup.py | $(BIN)/python
 	FASTWSGI_NO_EXTENSIONS=1 $(BIN)/pip install --quiet --no-build-isolation --editable '.[test]'
 	@FASTWSGI_NO_EXTENSIONS=1 $(BIN)/pip install --quiet --no-build-isolation --only-binary gevent,greenlet --editable '.[gevent]' || \
 	  echo "gevent's tests are left out: it does not install on this Python" >&2
+	@FASTWSGI_NO_EXTENSIONS=1 $(BIN)/pip install --quiet --no-build-isolation --only-binary watchfiles --editable '.[reload]' || \
+	  echo "the tests of --reload are left out: watchfiles does not install on this Python" >&2
 	@touch $@
 
 $(VENV)/.built: $(SOURCES) $(VENV)/.installed

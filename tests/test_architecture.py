@@ -22,7 +22,8 @@ FLOORS = {
     1: "master.actions master.supervision request policy _parser_py _octets _parser _serializer_py _serializer"
     " deadlines body chunked endpoint wsgi response connection hooks.views",
     2: "gil green _io_py _io _impl processes.stdio processes.signals processes.fork processes.title"
-    " processes.report processes.pidfile processes.sockets processes.launch processes.systemd processes.scoreboard"
+    " processes.report processes.pidfile processes.environment processes.identity processes.daemon"
+    " processes.watcher processes.sockets processes.launch processes.systemd processes.scoreboard"
     " logs.error_log logs.access_format logs.access_log"
     " app config.command_line config.config_file config.cpus config.sources files",
     3: "crew handover runner seats acceptor channel stream reception loop engine parallel",

@@ -135,12 +135,14 @@ def load(
                 merge.put_legacy(name, names[name], path)
         for message in config_file.warnings(names, path):
             warn(message)
-        merge.put("config", location, origin)
     for line in command_lines:
         for name, (value, where) in line.given.items():
             merge.put(name, value, where)
         for name, (value, where) in line.legacy.items():
             merge.put_legacy(name, value, where)
+    if location:
+        # In full: whoever looks for the file later may be in another directory.
+        merge.put("config", location if location.startswith("python:") else path, origin)
     return merge.finish(directory)
 
 

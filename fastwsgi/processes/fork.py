@@ -21,7 +21,7 @@ from .stdio import flush
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["Ending", "fork", "join_threads", "leave", "reap"]
+__all__ = ["Ending", "fork", "join_threads", "leave", "reap", "wait"]
 
 # gevent's would have its hub wait for our children.
 _fork: Final = unpatched("os", "fork")
@@ -124,3 +124,12 @@ def reap(pids: Iterable[int]) -> list[Ending]:
             if wanted > 0:
                 break
     return endings
+
+
+def wait(pid: int) -> None:
+    """Wait until a child has ended."""
+    try:
+        _waitpid(pid, 0)
+    except ChildProcessError:
+        # A program around us ignores SIGCHLD, or waits for all.
+        pass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-__all__ = ["fill_standard_descriptors", "flush"]
+__all__ = ["fill_standard_descriptors", "flush", "silence", "write_all"]
 
 
 def flush() -> None:
@@ -31,3 +31,17 @@ def fill_standard_descriptors() -> None:
             # open() takes the lowest free number, which is this one.
             null = os.open(os.devnull, os.O_RDWR)
             os.set_inheritable(null, True)
+
+
+def silence(fd: int) -> None:
+    """Have a standard descriptor, which must be open, lead nowhere."""
+    flush()
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, fd)
+    os.close(null)
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write all of it to a descriptor that blocks."""
+    while data:
+        data = data[os.write(fd, data) :]

@@ -13,6 +13,7 @@ import pytest
 
 from fastwsgi.errors import ConfigError
 from fastwsgi.processes import stdio
+from fastwsgi.processes.environment import Variables
 from fastwsgi.processes.fork import Ending
 from fastwsgi.processes.pidfile import Pidfile
 from fastwsgi.processes.report import Report
@@ -20,6 +21,7 @@ from fastwsgi.processes.signals import Signals
 from tests.live import ROOT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -302,20 +304,75 @@ def test_pidfile_is_written_and_removed(tmp_path: Path) -> None:
 def test_stale_pidfile_is_replaced(tmp_path: Path, stale: str) -> None:
     path = tmp_path / "pid"
     path.write_text(stale)
-    if stale == "99999999999999999999":
-        with pytest.raises(ConfigError):
-            Pidfile(str(path))
-        return
     Pidfile(str(path)).remove()
     assert not path.exists()
 
 
-def test_pidfile_of_a_living_process_is_respected(tmp_path: Path) -> None:
+@pytest.fixture
+def other() -> Iterator[Callable[..., int]]:
+    """Start processes that wait for the end of the test; return the pid."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*command: str) -> int:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        started.append(process)
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(b"started\n")
+        process.stdin.flush()
+        # It answers, so its command line is its own and no more that of the fork.
+        assert process.stdout.readline() == b"started\n"
+        return process.pid
+
+    yield start
+    for process in started:
+        process.communicate()
+
+
+PYTHON_CAT = (sys.executable, "-c", "import sys\nfor line in sys.stdin: print(line, end='', flush=True)")
+
+
+@pytest.mark.parametrize("command", [PYTHON_CAT, ("bash", "-c", "exec -a 'fastwsgi: master [app]' cat")])
+def test_pidfile_of_a_living_server_is_respected(
+    tmp_path: Path, command: tuple[str, ...], other: Callable[..., int]
+) -> None:
     path = tmp_path / "pid"
-    path.write_text(f"{os.getppid()}\n")
-    with pytest.raises(ConfigError, match=f"process {os.getppid()} is running"):
+    pid = other(*command)
+    path.write_text(f"{pid}\n")
+    with pytest.raises(ConfigError, match=rf"process {pid} \(.*\) is running; stop it"):
         Pidfile(str(path))
-    assert path.read_text() == f"{os.getppid()}\n"
+    assert path.read_text() == f"{pid}\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_pid_that_went_to_another_program_is_taken_over(tmp_path: Path, other: Callable[..., int]) -> None:
+    path = tmp_path / "pid"
+    pid = other("cat")
+    path.write_text(f"{pid}\n")
+    pidfile = Pidfile(str(path))
+    assert path.read_text() == f"{os.getpid()}\n"
+    assert f"process {pid} (cat) is no server of this kind" in pidfile.notice
+
+
+def test_pidfile_is_renamed(tmp_path: Path) -> None:
+    path, other_path = tmp_path / "pid", tmp_path / "pid.2"
+    pidfile = Pidfile(str(path))
+    pidfile.rename(str(other_path))
+    assert os.listdir(tmp_path) == ["pid.2"]
+    assert other_path.read_text() == f"{os.getpid()}\n"
+    pidfile.remove()
+    assert os.listdir(tmp_path) == []
+
+
+def test_pidfile_stays_where_it_cannot_be_renamed(tmp_path: Path, other: Callable[..., int]) -> None:
+    path, taken = tmp_path / "pid", tmp_path / "taken"
+    taken.write_text(f"{other(*PYTHON_CAT)}\n")
+    pidfile = Pidfile(str(path))
+    with pytest.raises(ConfigError, match="is running"):
+        pidfile.rename(str(taken))
+    assert path.read_text() == f"{os.getpid()}\n"
+    pidfile.remove()
+    assert os.listdir(tmp_path) == ["taken"]
 
 
 def test_pidfile_that_became_anothers_is_left(tmp_path: Path) -> None:
@@ -329,6 +386,45 @@ def test_pidfile_that_became_anothers_is_left(tmp_path: Path) -> None:
 def test_pidfile_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No such file or directory"):
         Pidfile(str(tmp_path / "missing" / "pid"))
+
+
+# --- environment -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def _some_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEPT", "as it was")
+    for name in ("NEW", "EMPTY", "BY_THE_FILE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.usefixtures("_some_variables")
+def test_variables_are_put_and_restored() -> None:
+    before = dict(os.environ)
+    variables = Variables()
+    variables.put(("KEPT=ours", "NEW=a=b", "EMPTY=", "NEW=twice"))
+    assert dict(os.environ) == {**before, "KEPT": "ours", "NEW": "twice", "EMPTY": ""}
+    variables.put(("NEW=again",))
+    assert dict(os.environ) == {**before, "NEW": "again"}
+    variables.restore()
+    assert dict(os.environ) == before
+    variables.restore()
+    assert dict(os.environ) == before
+
+
+@pytest.mark.usefixtures("_some_variables")
+def test_configuration_is_read_without_our_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = dict(os.environ)
+    variables = Variables()
+    variables.put(("KEPT=ours", "NEW=1"))
+    with variables.left_out():
+        assert dict(os.environ) == before
+        monkeypatch.setenv("BY_THE_FILE", "x")
+    assert dict(os.environ) == {**before, "KEPT": "ours", "NEW": "1", "BY_THE_FILE": "x"}
+    with pytest.raises(ConfigError), variables.left_out():
+        raise ConfigError("unreadable")
+    assert os.environ["NEW"] == "1"
+    variables.restore()
 
 
 def test_flush_survives_closed_streams(monkeypatch: pytest.MonkeyPatch) -> None:
