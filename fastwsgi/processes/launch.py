@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import socket
 import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..errors import ConfigError
 from . import sockets
+from .report import Report
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, MutableMapping, Sequence
@@ -29,6 +32,9 @@ FIRST_GIVEN: Final = 3
 
 HANDOVER: Final = "FASTWSGI_UPGRADE"
 """Variable by which an old master hands its sockets to a new one."""
+
+_DEADLY: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGABRT, signal.SIGCHLD})
+"""Signals that do to a program that is being loaded what they do to any."""
 
 
 class _Came(NamedTuple):
@@ -44,15 +50,15 @@ class _Came(NamedTuple):
 class Launch:
     """How this process was started. To be taken once, before anything changes directory or environment.
 
-    `predecessor` is the pid of the master that this one is to follow, or 0, and `channel` the descriptor of a
-    socket that leads there, or -1. `warning` is a line for the log, or "".
+    `predecessor` is the pid of the master that this one is to follow, or 0, and `channel` a socket that leads
+    there. `warning` is a line for the log, or "".
     """
 
     command: list[str]
     directory: str
     environ: dict[str, str]
     predecessor: int = 0
-    channel: int = -1
+    channel: socket.socket | None = None
     warning: str = ""
     _came: list[_Came] = field(default_factory=list)
 
@@ -87,8 +93,9 @@ class Launch:
         said = json.loads(text)
         # The variable may have come to a process that has its environment from a new master's.
         if said["pid"] == os.getpid():
-            self.predecessor, self.channel = said["master"], said["channel"]
-            os.set_inheritable(self.channel, False)
+            self.predecessor = said["master"]
+            self.channel = socket.socket(fileno=said["channel"])
+            self.channel.set_inheritable(False)
             self._take([_Came(fd, address, made and tuple(made)) for fd, address, made in said["sockets"]])
 
     def _take(self, came: list[_Came]) -> None:
@@ -112,25 +119,30 @@ class Launch:
         try:
             while self._came:
                 came.append(_adopt(self._came.pop(0), backlog))
+                came[-1].is_shared = self.predecessor != 0
             listeners = sockets.listen_all(
                 addresses, backlog=backlog, umask=umask, reuse_port=reuse_port, kept=came
             )
         except BaseException:
             for listener in came:
-                listener.close(unlink=False)
+                listener.close()
             raise
         for listener in came:
             if listener not in listeners:
-                # No longer wanted; the file, if it has one, is that of the master that may serve on.
-                listener.close(unlink=False)
+                listener.close()  # no longer wanted
         return listeners
 
-    def start_again(self, listeners: Sequence[Listener], channel: int) -> None:
+    def report_failure(self, code: int, line: str) -> None:
+        """Tell the master that this one was to follow why that comes to nothing."""
+        if self.channel is not None and self.channel.fileno() >= 0:
+            Report(code, line).write(self.channel.fileno())
+
+    def start_again(self, listeners: Sequence[Listener], channel: socket.socket) -> None:
         """Become, in a fork, a new master on the same sockets; this does not return.
 
         Args:
             listeners: the sockets it is to have.
-            channel: descriptor of its end of a socket that leads to this master.
+            channel: its end of a socket that leads to this master.
 
         Raises:
             OSError: the program cannot be run.
@@ -141,7 +153,7 @@ class Launch:
             {
                 "pid": int(pid),
                 "master": int(master),
-                "channel": channel,
+                "channel": channel.fileno(),
                 "sockets": [[listener.fd, listener.address, listener.made] for listener in listeners],
             }
         )
@@ -151,7 +163,12 @@ class Launch:
         os.chdir(self.directory)
         for listener in listeners:
             os.set_inheritable(listener.fd, True)
-        os.set_inheritable(channel, True)
+        channel.set_inheritable(True)
+        for number in _DEADLY:
+            # Before anything serves there is nothing to be stopped in order. Others stay blocked until they
+            # are understood.
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _DEADLY)
         os.execve(self.command[0], self.command, environ)  # noqa: S606 - our own command
 
 

@@ -47,7 +47,8 @@ class Listener:
 
     `server_name` and `server_port` are what PEP 3333 calls so, of this socket; `url` is for the log.
     `address` is what it was asked for by; "" if it was given to us, unasked, by a service manager. `made` has
-    path, device and inode of the socket file that we made, or took over.
+    path, device and inode of the socket file that we made, or took over, and `is_shared` says that another
+    master listens there as well: the file is left to it.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Listener:
         self.fd = sock.fileno()
         self.is_unix = sock.family == socket.AF_UNIX
         self.made = made
+        self.is_shared = False
         self._pid = os.getpid()
         if self.is_unix:
             name = os.fsdecode(sock.getsockname() or "")
@@ -70,10 +72,10 @@ class Listener:
             self.server_name, self.server_port = host, str(port)
             self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
-    def close(self, *, unlink: bool = True) -> None:
-        """Close it, and unlink the socket file that this process made for it, unless others serve on it."""
+    def close(self) -> None:
+        """Close it, and unlink the socket file that is ours."""
         self.sock.close()
-        if not unlink or self.made is None or self._pid != os.getpid():
+        if self.is_shared or self.made is None or self._pid != os.getpid():
             return
         path, device, inode = self.made
         try:

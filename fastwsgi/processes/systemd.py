@@ -26,6 +26,9 @@ RETRY: Final = 0.5
 
 MICRO: Final = 1_000_000
 
+_LAST: Final = frozenset({"draining", "stopping", "stopped"})
+"""Phases after which there is no other."""
+
 
 class Notifier:
     """The way to the service manager that started this process, if one did.
@@ -59,7 +62,7 @@ class Notifier:
         """Tell what has changed since the last call, and that the master is well.
 
         Args:
-            phase: "starting", "running", "reloading", "stopping" or "stopped".
+            phase: "starting", "running", "reloading", "draining", "stopping" or "stopped".
             status: a line for people.
             now: monotonic seconds.
             extend: seconds that starting, reloading or stopping may take on from here. They never shorten
@@ -69,7 +72,7 @@ class Notifier:
             return
         words: list[str] = []
         if phase != self._phase:
-            words += _transition(phase, now)
+            words += _transition(self._phase, phase, now)
             self._phase = phase
         if status != self._status:
             words.append("STATUS=" + " ".join(status.split()))
@@ -91,14 +94,22 @@ class Notifier:
         due = [max(0.0, self._next_beat - now)] if self._interval else []
         return min([*due, *([RETRY] if self._unsent else [])], default=None)
 
-    def hand_over(self, main: int) -> None:
-        """Tell that `main`, a master that serves, is the service's main process from now on.
+    def hand_over(self, main: int, status: str) -> None:
+        """Tell that `main`, another master of this service, is its main process from now on, and be silent.
 
         systemd believes the one that was the main process until then; others only with NotifyAccess=all.
         """
-        if self._address and main != self._main:
-            self._main, self._phase, self._status = main, "running", ""
-            self._send(f"MAINPID={main}", "READY=1")
+        if self.speaks:
+            self._send(f"MAINPID={main}", "READY=1", "STATUS=" + " ".join(status.split()))
+            self._main = main
+
+    def take_over(self) -> None:
+        """Tell that this process is the service's main process from now on, and speak."""
+        if self._main != os.getpid():
+            self._main = os.getpid()
+            self._phase, self._status, self._next_beat = "starting", "", 0.0
+            if self.speaks:
+                self._send(f"MAINPID={self._main}")
 
     def _send(self, *words: str) -> None:
         self._unsent.append("\n".join(words).encode())
@@ -120,9 +131,9 @@ class Notifier:
             self._unsent.clear()
 
 
-def _transition(phase: str, now: float) -> list[str]:
+def _transition(before: str, phase: str, now: float) -> list[str]:
     if phase == "running":
         return ["READY=1"]
     if phase == "reloading":
         return ["RELOADING=1", f"MONOTONIC_USEC={int(now * MICRO)}"]
-    return ["STOPPING=1"] if phase == "stopping" else []
+    return ["STOPPING=1"] if phase in _LAST and before not in _LAST else []

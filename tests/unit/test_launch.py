@@ -69,7 +69,7 @@ def test_nothing_came(tmp_path: Path) -> None:
     assert started.environ is not environ
     assert started.directory == os.fspath(tmp_path)
     assert started.command == [sys.executable, *sys.orig_argv[1:]]
-    assert (started.predecessor, started.channel, started.warning) == (0, -1, "")
+    assert (started.predecessor, started.channel, started.warning) == (0, None, "")
     listeners = started.listen(["127.0.0.1:0"], backlog=5)
     assert [listener.address for listener in listeners] == ["127.0.0.1:0"]
     close(listeners)
@@ -177,12 +177,14 @@ os.chdir("/")
 pid = os.fork()
 if pid == 0:
     try:
-        started.start_again(listeners, theirs.fileno())
+        started.start_again(listeners, theirs)
     except OSError as exc:
         print(exc, flush=True)
         os._exit(9)
 theirs.close()
-print(ours.recv(100).decode(), pid, flush=True)
+print(ours.recv(3).decode(), pid, flush=True)
+print("left:", *(os.path.exists(listener.made[0]) for listener in listeners if listener.made))
+print("said:", ours.makefile().read())
 code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 for listener in listeners:
     listener.close()
@@ -202,7 +204,7 @@ NEW = (
     + """
 import json
 started = Launch.take(os.environ, os.getcwd())
-socket.socket(fileno=os.dup(started.channel)).send(b"new")
+started.channel.send(b"new")
 listeners = started.listen(os.environ["BIND"].split(), backlog=5)
 print(json.dumps({
     "urls": [listener.url for listener in listeners],
@@ -213,7 +215,10 @@ print(json.dumps({
     "inheritable": [fd for fd in range(3, 50) if os.path.exists(f"/proc/self/fd/{fd}") and os.get_inheritable(fd)],
 }))
 for listener in listeners:
-    listener.close(unlink=False)
+    listener.close()
+started.report_failure(4, "no app")
+started.channel.close()
+started.report_failure(4, "not heard")
 """
 )
 
@@ -232,6 +237,8 @@ def upgrade(directory: Path, bind: str, new_bind: str, **environ: str) -> tuple[
     lines = done.stdout.splitlines()
     found = json.loads(next(line for line in lines if line.startswith("{")))
     assert f"new {found['pid']}" in lines
+    assert 'said: [4, "no app", ""]' in lines
+    assert "left: False" not in lines
     return lines[0].split(), found
 
 
@@ -291,5 +298,5 @@ def test_another_process_takes_no_hand_over() -> None:
 
 def test_a_directory_that_is_gone_is_an_error(tmp_path: Path) -> None:
     started = Launch.take({}, os.fspath(tmp_path / "gone"))
-    with pytest.raises(FileNotFoundError):
-        started.start_again([], 0)
+    with pytest.raises(FileNotFoundError), socket.socket() as sock:
+        started.start_again([], sock)

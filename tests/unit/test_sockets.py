@@ -335,7 +335,9 @@ def test_close_leaves_the_socket_of_a_successor(tmp_path: Path) -> None:
 
 def test_close_leaves_the_file_if_others_serve_on_it(tmp_path: Path) -> None:
     path = tmp_path / "app.sock"
-    listen(f"unix:{path}", backlog=10).close(unlink=False)
+    listener = listen(f"unix:{path}", backlog=10)
+    listener.is_shared = True
+    listener.close()
     assert path.exists()
 
 

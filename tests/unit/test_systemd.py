@@ -57,8 +57,9 @@ def test_the_life_of_a_service(manager: Manager) -> None:
     assert manager.take() == [["RELOADING=1", "MONOTONIC_USEC=4250000", "STATUS=reloading"]]
     notifier.show("running", "2 workers serve", 5.0)
     assert manager.take() == [["READY=1", "STATUS=2 workers serve"]]
-    notifier.show("stopping", "stopping", 6.0, extend=30.5)
+    notifier.show("draining", "stopping", 6.0, extend=30.5)
     assert manager.take() == [["STOPPING=1", "STATUS=stopping", "EXTEND_TIMEOUT_USEC=30500000"]]
+    notifier.show("stopping", "stopping", 6.0, extend=30.5)
     notifier.show("stopped", "stopping", 7.0, extend=30.5)
     assert manager.take() == []
 
@@ -97,7 +98,8 @@ def test_without_a_manager_nothing_is_done(address: str | None) -> None:
     environ = {} if address is None else {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "1000000"}
     notifier = Notifier(environ)
     notifier.show("running", "", 1.0)
-    notifier.hand_over(1)
+    notifier.hand_over(1, "")
+    notifier.take_over()
     assert not notifier.speaks
     assert notifier.next_tick(1.0) is None
 
@@ -138,27 +140,27 @@ def test_only_the_main_process_speaks(manager: Manager) -> None:
     old, us = Notifier(environ), os.getpid()
     old.show("running", "2 workers serve", 1.0)
     manager.take()
-    old.hand_over(us)
+    old.take_over()
     assert manager.take() == []  # that is so already
-    old.hand_over(1)
-    old.hand_over(1)
-    assert manager.take() == [["MAINPID=1", "READY=1"]]
+    old.hand_over(1, "the new master serves")
+    old.hand_over(1, "the new master serves")
+    assert manager.take() == [["MAINPID=1", "READY=1", "STATUS=the new master serves"]]
     old.show("stopping", "stopping", 9.0)
     assert manager.take() == []
     assert old.next_tick(9.0) is None
-    old.hand_over(us)
-    assert manager.take() == [[f"MAINPID={us}", "READY=1"]]
+    old.take_over()
+    assert manager.take() == [[f"MAINPID={us}"]]
     old.show("running", "2 workers serve", 9.0)
-    assert manager.take() == [["STATUS=2 workers serve", "WATCHDOG=1"]]
+    assert manager.take() == [["READY=1", "STATUS=2 workers serve", "WATCHDOG=1"]]
 
 
 def test_a_new_master_is_silent_until_it_takes_over(manager: Manager) -> None:
     new = Notifier({"NOTIFY_SOCKET": manager.address}, main=1)
     new.show("stopping", "", 1.0)
     assert manager.take() == []
-    new.hand_over(os.getpid())
+    new.take_over()
     new.show("running", "1 worker serves", 2.0)
-    assert manager.take() == [[f"MAINPID={os.getpid()}", "READY=1"], ["STATUS=1 worker serves"]]
+    assert manager.take() == [[f"MAINPID={os.getpid()}"], ["READY=1", "STATUS=1 worker serves"]]
 
 
 # --- a manager that does not answer --------------------------------------------------------------------------
