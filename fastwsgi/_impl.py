@@ -45,6 +45,7 @@ ONE_SOURCE: Final = (
     "crew",
     "seats",
     "loop",
+    "waiting",
     "engine",
 )
 """Written once, as Python; compiled with the types of the `.pxd` beside it."""

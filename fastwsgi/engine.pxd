@@ -2,24 +2,22 @@ cimport cython
 
 from .channel cimport Channel
 from .connection cimport Connection
-from .loop cimport Loop
 from .request cimport Request
 from .response cimport Response
 from .runner cimport Runner
+from .waiting cimport Waiting
 
 cdef int READ, WRITE, HANGUP, PULLING, EXHAUSTED, DONE
-cdef double NEVER, _QUICK, _FORGETS, _SLICE, _GIVES_UP
+cdef double NEVER, QUICK, _FORGETS, SLICE, _GIVES_UP
 cdef Py_ssize_t _SENT_TOGETHER, _PIECES_TOGETHER, ANY_NUMBER
 
 
 # Not final: Cython takes the overriding of a method in such a class for that of a final one.
-cdef class Engine(Loop):
+cdef class Engine(Waiting):
     cdef readonly long long requests
-    cdef object _app, _waiting, _wake
-    cdef Py_ssize_t _max_queue
+    cdef object _app, _observer
     cdef long long _last_request
     cdef bint _has_warned
-    cdef double _queue_timeout
 
     cdef object _on_channel(self, Channel channel, int events)
     cdef object _on_deadline(self, Channel channel)
@@ -29,16 +27,6 @@ cdef class Engine(Loop):
     cdef object _meanwhile(self, Channel channel, int events)
     @cython.locals(response=Response, request=Request)
     cdef object _resume(self, Channel channel)
-
-    cdef bint _has_work(self) except -1
-    cdef bint _is_overdue(self, Channel channel)
-    cdef object _enqueue(self, Channel channel, Request request, Py_ssize_t limit)
-    cdef bint _wait_for_app(self, Channel channel, Py_ssize_t limit) except -1
-    @cython.locals(channel=Channel, request=Request, response=Response, longest=double)
-    cdef object _serve_waiting(self, Runner me)
-    @cython.locals(response=Response, request=Request, connection=Connection)
-    cdef object _refuse(self, Channel channel)
-    cdef double _last_progress(self) except -1
 
     @cython.locals(response=Response)
     cdef Response _begin(self, Channel channel, Request request)
@@ -61,6 +49,7 @@ cdef class Engine(Loop):
     cdef object _abandon(self, Channel channel)
     @cython.locals(now=double)
     cdef object _complete(self, Channel channel, Response response)
+    cdef object _show(self, Channel channel, Response response)
     @cython.locals(channel=Channel)
     cpdef object _transmit(self, owner)
     @cython.locals(channel=Channel, response=Response)

@@ -3,28 +3,20 @@
 One way through: read, `Connection.receive`, `Response.run`, send. The app is called inline, by the thread
 that has read its request.
 
-While the app is slow, what is ready is read first, and served in the order in which it came: so the time
-that a request has waited is known, `queue_timeout` and `max_queue` mean what they say, and a request whose
-client has given up meanwhile is not run. While the app is quick that would cost more than it tells, and a
-request is run when it is read, if none waits. It waits also if as many threads as may are in the app.
-
-A thread that comes back from the app while another leads the loop sends its answer and rests. It takes the
-next request that waits only if all threads were in the app: the one that leads may be asleep then.
+What cannot be served at once waits for the app: see waiting.py.
 """
 
 from __future__ import annotations
 
 import errno
 import functools
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from . import stream
 from .handover import ClientSocket
-from .loop import Loop
 from .response import Response
-from .states import ANY_NUMBER, DONE, EXHAUSTED, HANGUP, NEVER, PULLING, READ, WRITE
-from .wsgi import overloaded
+from .states import ANY_NUMBER, DONE, EXHAUSTED, HANGUP, NEVER, PULLING, QUICK, READ, SLICE, WRITE
+from .waiting import Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,15 +24,13 @@ if TYPE_CHECKING:
     from .channel import Channel
     from .config.settings import Config
     from .connection import Connection
+    from .hooks.observer import Observer
     from .processes.sockets import Listener
     from .request import Request
-    from .runner import Runner
 
 __all__ = ["Engine"]
 
-_QUICK = 0.001  # seconds; an app that takes no longer is run at once, and its answers may be held back
 _FORGETS = 0.95  # share of the app's longest time that the next request leaves of it
-_SLICE = 0.01  # seconds for which one generator, or one pipeline, may keep the others waiting
 _GIVES_UP = 0.1  # seconds; a client that ends its side so long after its request does not wait for the answer
 _LAST_WORDS = 2.0  # seconds in which an app that has returned may still answer a client's Close, and
 _LAST_WORDS_STEP = 0.05  # seconds after which it is looked at again
@@ -48,7 +38,7 @@ _SENT_TOGETHER = 65536  # bytes, and
 _PIECES_TOGETHER = 64  # pieces of pipelined answers that may gather
 
 
-class Engine(Loop):
+class Engine(Waiting):
     """The loop with an app."""
 
     def __init__(
@@ -58,22 +48,19 @@ class Engine(Loop):
         cfg: Config,
         *,
         max_requests: int = 0,
-        wake: Callable[[], None] | None = None,
+        observer: Observer | None = None,
         **options: Any,
     ) -> None:
-        """Prepare to serve `app`; the other arguments are the loop's.
+        """Prepare to serve `app`; the other arguments are the loop's and the queue's.
 
-        The heart beats at once after `max_requests`. `wake` is how the seats know this loop.
+        The heart beats at once after `max_requests`; `observer` calls the hooks of requests, if any is set.
         """
         super().__init__(listeners, cfg, **options)
         self.requests = 0
-        self._app = app
-        self._waiting: deque[Channel] = deque()
+        self._app = app if observer is None else observer.around(app)
+        self._observer = observer
         self._has_warned = False  # of WebSockets without threads
         self._last_request = max_requests or -1
-        self._wake: Any = wake
-        self._max_queue = cfg.max_queue or ANY_NUMBER
-        self._queue_timeout = cfg.queue_timeout or NEVER
         for acceptor in self._reception.acceptors:
             acceptor.endpoint.transmit = self._transmit
             acceptor.endpoint.heartbeat = self._heartbeat if self._threads == 1 else self._seats.heartbeat
@@ -127,7 +114,7 @@ class Engine(Loop):
             connection.end_of_stream()
             request = None
         if request is not None:
-            if self._pace < _QUICK and not self._waiting and self._seats.has_room():
+            if self._pace < QUICK and not self._waiting and self._seats.has_room():
                 self._serve(channel, request)
             else:
                 self._enqueue(channel, request, self._max_queue)
@@ -183,82 +170,6 @@ class Engine(Loop):
         else:
             self._wait_for_app(channel, ANY_NUMBER)
 
-    # Waiting for the app.
-
-    def _has_work(self) -> bool:
-        return bool(self._waiting) and (self._seats.is_next(self._wake) or self._is_overdue(self._waiting[0]))
-
-    def _is_overdue(self, channel: Channel) -> bool:
-        """Return whether a request has waited for longer than its answer is worth."""
-        return channel.request is not None and self._now - channel.arrived > self._queue_timeout
-
-    def _enqueue(self, channel: Channel, request: Request, limit: int) -> None:
-        """Let a request wait for its turn, or refuse it if `limit` others do."""
-        channel.arrived = self._now
-        channel.request = request
-        if not self._wait_for_app(channel, limit):
-            self._refuse(channel)
-
-    def _wait_for_app(self, channel: Channel, limit: int) -> bool:
-        """Put a channel into the queue; return False if `limit` others are in it."""
-        if not self._seats.line_up(self._wake, limit):
-            return False
-        channel.waits = True
-        self._waiting.append(channel)
-        channel.wait_for(READ if channel.connection.wants_more() else 0)
-        # The loop wakes then, and sees that it is overdue.
-        self._deadlines.schedule(channel, self._now + self._queue_timeout)
-        return True
-
-    def _serve_waiting(self, me: Runner) -> None:
-        while self._has_work() and (me.relieves or not self._has_lost(me)):
-            channel = self._waiting.popleft()
-            self._seats.leave_queue(self._wake)
-            self._current = channel
-            channel.waits = False
-            channel.runner = me
-            request = channel.request
-            response = channel.response
-            if channel.broken:
-                self._drop(channel)
-                self._seats.pass_on(self._wake)
-            elif response is not None:
-                self._go_on(channel, response)
-            elif self._is_overdue(channel):
-                self._refuse(channel)
-                self._seats.pass_on(self._wake)
-            else:
-                channel.request = None
-                self._serve(channel, request)
-            longest = _QUICK if self._pace > _QUICK else _SLICE
-            if self._has_ended() or (not self._has_lost(me) and self._now - self._polled > longest):
-                return  # who leads looks for events in between
-
-    def _refuse(self, channel: Channel) -> None:
-        """Answer a request that cannot be served in time with 503; the connection stays."""
-        refused: Any = channel.request
-        channel.request = None
-        response = self._begin(channel, refused)
-        response.run(overloaded)
-        self._complete(channel, response)
-        connection = channel.connection
-        if not response.keep_alive:
-            connection.close()
-        elif connection.ahead():
-            if self._flush(channel):
-                request = connection.next_request(self._now)
-                if request is not None:
-                    self._enqueue(channel, request, ANY_NUMBER)
-                    return
-        else:
-            connection.next_request(self._now)
-        self._finish(channel)
-
-    def _last_progress(self) -> float:
-        if not self._waiting or self._seats.has_room():
-            return self._now
-        return self._seats.last_return(self.runners, self._now)  # if it stays so, the worker hangs
-
     # Answering.
 
     def _begin(self, channel: Channel, request: Request) -> Response:
@@ -306,6 +217,8 @@ class Engine(Loop):
 
     def _next(self, channel: Channel, response: Response, began: float) -> Request | None:
         """Complete `response`; return the next request if it came ahead of its turn, and has its turn now."""
+        if self._observer is not None:
+            channel.send()  # the client need not wait for a hook
         self._complete(channel, response)
         self._pace = max(self._now - max(channel.started, channel.resumed), self._pace * _FORGETS)
         connection = channel.connection
@@ -315,7 +228,7 @@ class Engine(Loop):
         if connection.is_streaming():
             channel.skip_body(response.request)
         if connection.ahead():
-            is_long = self._now - began > _SLICE
+            is_long = self._now - began > SLICE
             if (is_long or not self._may_gather(connection)) and not self._flush(channel):
                 return None
             if is_long and self._leads(channel):
@@ -326,7 +239,7 @@ class Engine(Loop):
     def _may_gather(self, connection: Connection) -> bool:
         """Return whether an answer may wait for that to the pipelined request behind it."""
         return (
-            self._pace < _QUICK
+            self._pace < QUICK
             and len(connection.out) < _PIECES_TOGETHER
             and connection.pending() < _SENT_TOGETHER
         )
@@ -346,7 +259,7 @@ class Engine(Loop):
                     continue
                 if not self._flush(channel):
                     return False
-                if self._io.monotonic() - began > _SLICE and self._leads(channel):
+                if self._io.monotonic() - began > SLICE and self._leads(channel):
                     self._postpone(channel)
                     return False
             else:
@@ -434,6 +347,16 @@ class Engine(Loop):
             response.report(self._error_log, channel.broken)
         if channel.endpoint.log is not None:
             channel.log(response, now)
+        if self._observer is not None:
+            self._show(channel, response)
+
+    def _show(self, channel: Channel, response: Response) -> None:
+        """Have a hook called with a response that is complete: as the app is, since it may take its time."""
+        observer: Any = self._observer
+        self._step_down(channel, response)
+        response.show(observer.complete)
+        self._step_up(channel)
+        self._now = self._io.monotonic()
 
     def _transmit(self, owner: object) -> None:
         """Send what write() has put out; raises BrokenPipeError if the client has gone."""

@@ -12,6 +12,7 @@ __all__ = [
     "AppImportError",
     "ConfigError",
     "HTTPError",
+    "HookError",
 ]
 
 # As gunicorn's: service managers and deploy scripts know them.
@@ -37,3 +38,7 @@ class ConfigError(Exception):
 
 class AppImportError(Exception):
     """The app could not be loaded: one line for the user, with the reason and a remedy."""
+
+
+class HookError(Exception):
+    """A hook has failed without which a worker does not start; what it raised is the cause (`__cause__`)."""

@@ -20,17 +20,17 @@ cdef class Response:
     cdef readonly int code
     cdef readonly long long body_size
     cdef public bint keep_alive
-    cdef readonly bint head_sent, is_abandoned
+    cdef readonly bint head_sent, is_abandoned, chunked
     cdef readonly int state
     cdef readonly object failure
     cdef readonly str complaint
     cdef public CSerializer serializer
+    cdef public object view
     cdef Endpoint _endpoint
     cdef list _out
     cdef bytes _block
     cdef int _stamps
     cdef long long _remaining
-    cdef bint _chunked
     cdef object _iterable, _iterator, _context
 
     cpdef object begin(self, Endpoint endpoint, Request request, list out, object owner, bint keep_alive,
@@ -46,6 +46,7 @@ cdef class Response:
     cpdef object switch(self)
     cpdef object abandon(self)
     cpdef object lose(self)
+    cpdef object show(self, observer)
     cpdef object report(self, log, bint is_client_gone)
     cdef bint _has_no_body(self)
     @cython.locals(length=cython.longlong)

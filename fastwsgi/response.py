@@ -61,7 +61,6 @@ class Response:
 
     __slots__ = (
         "_block",
-        "_chunked",
         "_context",
         "_endpoint",
         "_iterable",
@@ -70,6 +69,7 @@ class Response:
         "_remaining",
         "_stamps",
         "body_size",
+        "chunked",
         "code",
         "complaint",
         "failure",
@@ -82,6 +82,7 @@ class Response:
         "serializer",
         "state",
         "status",
+        "view",
     )
 
     def begin(
@@ -116,10 +117,11 @@ class Response:
         self._block: Any = None  # bytes, from start_response() on
         self._stamps = 0
         self._remaining = -1  # of the declared Content-Length; -1 = none is declared
-        self._chunked = False
+        self.chunked = False
         self._iterable: Any = None
         self._iterator: Any = None
         self._context = context
+        self.view: Any = None  # the request as hooks have seen it
 
     # What the app sees.
 
@@ -244,7 +246,6 @@ class Response:
             self.code = code
             self.headers = None
             self._out.append(error_page(self.serializer, code, is_head=self.request.is_head))
-        self._chunked = False
         self.finish()
 
     def switch(self) -> None:
@@ -272,6 +273,10 @@ class Response:
         self.code = 499
         self.headers = None
         self.body_size = 0
+
+    def show(self, observer: Callable[[Response], None]) -> None:
+        """Show this response to `observer`, in the context that its app ran in."""
+        self._context.run(observer, self)
 
     def report(self, log: Any, is_client_gone: bool) -> None:
         """Tell a logger what went wrong, and forget it: a traceback holds the app's frame, and that this."""
@@ -356,7 +361,7 @@ class Response:
             framing = length
         elif self.request.version > 0:
             framing = _CHUNKED
-            self._chunked = True
+            self.chunked = True
         else:
             self.keep_alive = False  # RFC 9112 §6.3: HTTP/1.0 reads on to the end of the connection
         if self.code < 200:
@@ -371,7 +376,7 @@ class Response:
         elif self.request.version == 0:
             connection = _KEEP_ALIVE
         self.head_sent = True
-        joins = not no_body and not self._chunked and len(data) <= _JOINED_UP_TO
+        joins = not no_body and not self.chunked and len(data) <= _JOINED_UP_TO
         self._out.append(
             self.serializer.assemble(self._block, self._stamps, framing, connection, data if joins else b"")
         )
@@ -389,7 +394,7 @@ class Response:
         self.body_size += length
         if self._remaining >= 0:
             self._remaining -= length
-        if not self._chunked:
+        if not self.chunked:
             self._out.append(data)
         elif length <= _JOINED_UP_TO:
             self._out.append(b"%x\r\n%b\r\n" % (length, data))
@@ -406,8 +411,7 @@ class Response:
                     self.fail(error)
                 return
             self._add_head(b"", 0)
-        elif self._chunked:
-            self._chunked = False
+        elif self.chunked:
             self._out.append(b"0\r\n\r\n")
         self._check_length()
         self.state = EXHAUSTED

@@ -29,6 +29,12 @@ NEVER: Final = float("inf")
 BEAT: Final = 0.5
 """Seconds between two signs of life, while a thread waits for something."""
 
+QUICK: Final = 0.001
+"""Seconds; an app that takes no longer is run at once, and its answers may be held back."""
+
+SLICE: Final = 0.01
+"""Seconds for which one generator, or one pipeline, may keep the others waiting."""
+
 ANY_NUMBER: Final = 1 << 30
 """A bound on what is counted that nothing reaches: of connections, of threads, of requests that wait."""
 

@@ -25,8 +25,8 @@ FLOORS = {
     " processes.report processes.pidfile processes.environment processes.identity processes.daemon"
     " processes.watcher processes.sockets processes.launch processes.systemd processes.scoreboard"
     " logs.error_log logs.access_format logs.access_log"
-    " app config.command_line config.config_file config.cpus config.sources files",
-    3: "crew handover runner seats acceptor channel stream reception loop engine parallel",
+    " app hooks.actors hooks.calls hooks.observer config.command_line config.config_file config.cpus config.sources files",
+    3: "crew handover runner seats acceptor channel stream reception loop waiting engine parallel",
     4: "worker",
     5: "master.master",
     6: "__main__ __init__",
