@@ -41,9 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def serve_keywords(settings: Mapping[str, object]) -> int:
     """Serve as `fastwsgi.serve` says, and return the exit code."""
     launch = _launch()
-    return _guarded(
-        lambda: _run_master(lambda: sources.from_keywords(settings, os.environ, launch.directory), launch)
-    )
+
+    def read_config(warn: sources.Warn) -> Config:
+        return sources.from_keywords(settings, os.environ, launch.directory, warn)
+
+    return _guarded(lambda: _run_master(read_config, launch))
 
 
 def _guarded(run: Callable[[], int]) -> int:
@@ -70,13 +72,13 @@ def _run_command(argv: Sequence[str]) -> int:
         sys.stdout.write(f"{_version()}\n")
         return EXIT_OK
     launch = _launch()
-    return _run_master(lambda: sources.load(arguments, os.environ, launch.directory), launch)
+    return _run_master(lambda warn: sources.load(arguments, os.environ, launch.directory, warn), launch)
 
 
-def _run_master(read_config: Callable[[], Config], launch: Launch) -> int:
-    def load_config() -> Config:
+def _run_master(read_config: Callable[[sources.Warn], Config], launch: Launch) -> int:
+    def load_config(warn: sources.Warn) -> Config:
         """Read the configuration; the master calls this again at a reload."""
-        cfg = read_config()
+        cfg = read_config(warn)
         if cfg.wsgi_app is None and not cfg.print_config:
             msg = f"no application is named; usage: {command_line.USAGE}, where app is a callable in module"
             raise ConfigError(msg)
@@ -85,7 +87,7 @@ def _run_master(read_config: Callable[[], Config], launch: Launch) -> int:
         app.set_paths(cfg.chdir, cfg.pythonpath)
         return cfg
 
-    cfg = load_config()
+    cfg = load_config(sources.warn_on_stderr)
     if cfg.print_config:
         sys.stdout.write(sources.describe(cfg))
     if cfg.check_config and cfg.wsgi_app is not None:

@@ -24,7 +24,7 @@ from . import app, gil, green, parallel
 from .errors import EXIT_APP_LOAD, EXIT_OK, EXIT_WORKER_BOOT, AppImportError, ConfigError
 from .logs import error_log
 from .processes import fork, scoreboard, stdio
-from .processes.report import Report
+from .processes.report import WORN, Report
 from .processes.signals import Signals
 from .processes.title import set_title
 
@@ -94,6 +94,7 @@ class Worker:
         if cfg.max_requests:
             self._max_requests += random.randint(0, cfg.max_requests_jitter)  # noqa: S311 - no secret
         self._warned = False
+        self._is_worn = False
         self._in_order = True  # time to let the application's threads end
 
     def run(self) -> int:
@@ -183,12 +184,17 @@ class Worker:
         )
         self._record.show_app(len(in_app), in_app[0].since if in_app else 0.0)
         self._warn_of_hang(progress, in_app)
-        if self._engine.requests >= self._max_requests > 0 and self._record.state == scoreboard.SERVING:
-            self._error_log.info("Worker (pid:%d) ends after %d requests", os.getpid(), self._engine.requests)
-            self._drain()
+        if self._engine.requests >= self._max_requests > 0:
+            self.ask_for_successor(f"it has served {self._engine.requests} requests")
         # A preloaded application may have forked processes that hold the master's end of the pair open.
         if os.getppid() != self._master and self._record.state == scoreboard.SERVING:
             self._on_master_gone()
+
+    def ask_for_successor(self, why: str) -> None:
+        """Have the master replace this worker, which serves on until its successor is ready."""
+        if not self._is_worn and self._record.state == scoreboard.SERVING:
+            self._is_worn = True
+            Report(WORN, why).write(self._channel)
 
     def _warn_of_hang(self, progress: float, in_app: Sequence[Runner]) -> None:
         """Say which requests keep all threads, shortly before the master ends this worker because of it."""

@@ -19,16 +19,17 @@ if TYPE_CHECKING:
 PACKAGE = ROOT / "fastwsgi"
 FLOORS = {
     0: "http11 errors states config.kinds config.legacy config.settings",
-    1: "master.actions master.supervision request policy _parser_py _octets _parser _serializer_py _serializer"
+    1: "master.actions master.phases master.backoff master.roster master.succession master.supervision"
+    " request policy _parser_py _octets _parser _serializer_py _serializer"
     " deadlines body chunked endpoint wsgi response connection hooks.views",
     2: "gil green _io_py _io _impl processes.stdio processes.signals processes.fork processes.title"
-    " processes.report processes.pidfile processes.environment processes.identity processes.daemon"
+    " processes.report processes.memory processes.pidfile processes.environment processes.identity processes.daemon"
     " processes.watcher processes.sockets processes.launch processes.systemd processes.scoreboard"
     " logs.error_log logs.access_format logs.access_log"
     " app hooks.actors hooks.calls hooks.observer config.command_line config.config_file config.cpus config.sources files",
     3: "crew handover runner seats acceptor channel stream reception loop waiting engine parallel",
     4: "worker",
-    5: "master.master",
+    5: "master.hands master.generation master.master",
     6: "__main__ __init__",
 }
 FLOOR = {module: floor for floor, modules in FLOORS.items() for module in modules.split()}

@@ -29,12 +29,13 @@ from .settings import BY_NAME, SETTINGS, Config, mistake
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["describe", "from_keywords", "load"]
+__all__ = ["Warn", "describe", "from_keywords", "load", "warn_on_stderr"]
 
-Warn = Callable[[str], None]
+Warn = Callable[[str], object]
 
 
-def _warn_on_stderr(message: str) -> None:
+def warn_on_stderr(message: str) -> None:
+    """Write a warning where a user at a terminal sees it."""
     sys.stderr.write(f"Warning: {message}\n")
     sys.stderr.flush()
 
@@ -107,7 +108,7 @@ class _Merge:
 
 
 def load(
-    arguments: Arguments, environ: Mapping[str, str], directory: str, warn: Warn = _warn_on_stderr
+    arguments: Arguments, environ: Mapping[str, str], directory: str, warn: Warn = warn_on_stderr
 ) -> Config:
     """Merge all sources into the configuration of a server started from the command line.
 
@@ -160,7 +161,7 @@ def from_keywords(
     settings: Mapping[str, object],
     environ: Mapping[str, str],
     directory: str,
-    warn: Warn = _warn_on_stderr,
+    warn: Warn = warn_on_stderr,
 ) -> Config:
     """Make the configuration of a server that a program starts: keywords over environment defaults.
 

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Action", "Exit", "Fork", "Log", "Policy", "Reload", "ReopenLogs", "Rollback", "Signal"]
+__all__ = [
+    "Action",
+    "Call",
+    "Exit",
+    "Explain",
+    "Fork",
+    "Log",
+    "Policy",
+    "Reload",
+    "ReopenLogs",
+    "Rollback",
+    "Signal",
+    "Upgrade",
+    "Weigh",
+]
 
 
 @dataclass(frozen=True)
@@ -12,20 +26,27 @@ class Policy:
     """What the configuration says to the machine; times in seconds, 0 switches a limit off.
 
     `slots` is the number of the scoreboard's records: there are never more workers than that. `revision`
-    names the configuration these numbers are of, for `Rollback`.
+    names the configuration these numbers are of, for `Fork` and `Rollback`. With `awaits_mending` a failure
+    to boot at the first start does not end the server: it waits for the next HUP.
     """
 
     workers: int = 1
     timeout: float = 30.0
     graceful_timeout: float = 30.0
+    boot_timeout: float = 0.0
     abort_grace: float = 1.0
+    drain_delay: float = 0.0
+    max_memory: int = 0  # bytes
+    max_lifetime: float = 0.0
+    max_lifetime_jitter: float = 0.0
+    awaits_mending: bool = False
     slots: int = 1024
     revision: int = 0
 
 
 @dataclass(frozen=True)
 class Fork:
-    """Fork a worker; answer with `forked` or `fork_failed` before any other event."""
+    """Fork a worker of the configuration in force; answer with `forked` or `fork_failed` before all else."""
 
     age: int  # counts the workers ever forked, from 1
     slot: int  # its record on the scoreboard
@@ -40,11 +61,33 @@ class Signal:
 
 
 @dataclass(frozen=True)
+class Explain:
+    """Write to the error log what worker `pid` is doing, as far as others can see; it is aborted next."""
+
+    pid: int
+
+
+@dataclass(frozen=True)
 class Log:
     """Write `text` to the error log at `level`, a method name of a logger."""
 
     level: str
     text: str
+
+
+@dataclass(frozen=True)
+class Call:
+    """Call hook `name` of the configuration with the master and these arguments."""
+
+    name: str
+    arguments: tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class Weigh:
+    """Find out how much memory of their own these workers have; answer with `weighed`."""
+
+    pids: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -60,6 +103,11 @@ class Rollback:
 
 
 @dataclass(frozen=True)
+class Upgrade:
+    """Start a new master on the same sockets; answer with `upgrade_failed` if that fails, or once it ends."""
+
+
+@dataclass(frozen=True)
 class ReopenLogs:
     """Open the master's log files anew."""
 
@@ -71,4 +119,4 @@ class Exit:
     code: int
 
 
-Action = Fork | Signal | Log | Reload | Rollback | ReopenLogs | Exit
+Action = Fork | Signal | Explain | Log | Call | Weigh | Reload | Rollback | Upgrade | ReopenLogs | Exit

@@ -7,40 +7,44 @@ carried out, in order; when `run` returns, signals, title and files are as they 
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
+import random
 import selectors
-import signal
 import socket
 import threading
 import time
 from collections import deque
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from .. import __version__, _impl, gil, green, parallel
 from ..errors import EXIT_OK, ConfigError
 from ..logs import error_log
-from ..logs.access_log import AccessLog
-from ..processes import fork, stdio
-from ..processes.pidfile import Pidfile
-from ..processes.report import Report
-from ..processes.scoreboard import Record, Scoreboard
+from ..processes import fork, memory, stdio
+from ..processes.report import WORN
+from ..processes.scoreboard import Scoreboard
 from ..processes.signals import Signals
 from ..processes.title import set_title
 from ..worker import Worker, load_app
 from . import actions, supervision
+from .generation import Generation
+from .hands import Hand, send
+from .phases import MasterState
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from _typeshed.wsgi import WSGIApplication
 
     from ..config.settings import Config
     from ..processes.launch import Launch
-    from ..processes.sockets import Listener
+    from ..processes.report import Report
     from .actions import Action
+
+    LoadConfig = Callable[[Callable[[str], object]], Config]
 
 __all__ = ["Master"]
 
@@ -49,7 +53,7 @@ SLOTS: Final = 1024
 
 _SIGNALS: Final = ("CHLD", "TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "WINCH", "TTIN", "TTOU")
 
-_COUNTED: Final = frozenset({"TTIN", "TTOU", "INT", "QUIT"})
+_COUNTED: Final = frozenset({"TTIN", "TTOU", "INT", "QUIT", "TERM"})
 """Signals that say more when they come twice; of the others, one of a bunch is enough."""
 
 
@@ -59,46 +63,44 @@ class _Selector(selectors.PollSelector):
     _selector_cls = green.unpatched("select", "poll")
 
 
-class _Hand(NamedTuple):
-    """What the master holds of a worker."""
-
-    pid: int
-    channel: socket.socket  # the worker's report; its end tells the worker of ours
-    record: Record
-    received: bytearray
-
-
-class _Setup(NamedTuple):
-    """A configuration with what was opened for it."""
-
-    cfg: Config
-    access_log: AccessLog | None
-
-
 class Master:
     """The master of a server.
 
     Args:
-        load_config: reads the configuration anew, at HUP; raises ConfigError.
+        load_config: reads the configuration anew, at HUP, and calls its argument with what it warns of;
+            raises ConfigError.
         cfg: the configuration to start with.
         launch: how this process was started.
     """
 
-    def __init__(self, load_config: Callable[[], Config], cfg: Config, launch: Launch) -> None:
+    def __init__(self, load_config: LoadConfig, cfg: Config, launch: Launch) -> None:
         self._load_config = load_config
+        self._cfg = cfg
         self._launch = launch
         self._preloaded: WSGIApplication | None = None
-        self._listeners: list[Listener] = []
-        self._hands: dict[int, _Hand] = {}
-        self._setups: dict[int, _Setup] = {}  # by revision, those that may be gone back to
-        self._revision = 0
-        self._setup = _Setup(cfg, None)
+        self._hands: dict[int, Hand] = {}  # by pid
+        self._generations: dict[int, Generation] = {}  # by revision, those that somebody needs
+        self._revisions = 0
         self._exit_code: int | None = None
         self._log: logging.Logger
+        self._generation: Generation  # in force
         self._machine: supervision.Supervisor
         self._selector: selectors.BaseSelector
         self._scoreboard: Scoreboard
         self._signals: Signals
+        self._acts: dict[type, Callable[[Any], Sequence[Action] | None]] = {
+            actions.Log: self._write_log,
+            actions.Fork: self._fork,
+            actions.Signal: lambda action: send(action.pid, action.name),
+            actions.Explain: self._explain,
+            actions.Call: self._call,
+            actions.Weigh: self._weigh,
+            actions.Reload: self._reload,
+            actions.Rollback: self._roll_back,
+            actions.Upgrade: self._upgrade,
+            actions.ReopenLogs: lambda _: self._generation.reopen_logs(),
+            actions.Exit: self._exit,
+        }
 
     def run(self) -> int:
         """Serve until told to stop; return the exit code.
@@ -118,61 +120,57 @@ class Master:
             except BaseException:
                 self._log.exception("The master fails, and stops its workers")
                 for pid in self._hands:
-                    _send(pid, "TERM")
+                    send(pid, "TERM")
                 raise
 
     # --- beginning and end ---------------------------------------------------------------------------------
 
     def _start(self, stack: ExitStack) -> None:
-        cfg = self._setup.cfg
-        self._log = error_log.setup(cfg)
-        self._setup = self._setups[0] = _Setup(cfg, _open_access_log(cfg))
-        stack.callback(self._close_setups)
-        if cfg.pidfile:
-            stack.callback(Pidfile(cfg.pidfile).remove)
-        self._listeners = self._launch.listen(
-            cfg.bind, backlog=cfg.backlog, umask=cfg.umask, reuse_port=cfg.reuse_port
-        )
-        for listener in self._listeners:
-            stack.callback(listener.close)
+        """Do, in order, what the first worker needs; what is to be undone at the end goes to `stack`."""
+        self._log = error_log.setup(self._cfg)
+        self._generation = self._generations[0] = Generation.first(self._cfg, self._launch)
+        stack.callback(self._close_generations)
+        self._say_who_starts()
+        if self._cfg.preload_app:
+            self._preload()
+        self._scoreboard = Scoreboard(SLOTS, parallel.loops_at_most())
+        stack.callback(self._scoreboard.close)
+        self._take_signals(stack)
+        before = set_title(f"fastwsgi: master [{self._cfg.proc_name}]")
+        if before:
+            stack.callback(set_title, before)
+        self._machine = supervision.Supervisor(_policy(self._generation))
+        # Said only now that every signal is answered: whoever waits for this line may send one.
+        self._say_where(self._generation)
+
+    def _say_who_starts(self) -> None:
         self._log.info("Starting fastwsgi %s (%s)", __version__, _impl.describe())
         if self._launch.warning:
             self._log.warning("%s", self._launch.warning)
-        if gil.is_optional() and gil.has_gil() and cfg.threads > 1:
+        if gil.is_optional() and gil.has_gil() and self._cfg.threads > 1:
             self._log.warning("The GIL is on, threads take turns; PYTHON_GIL=0 would keep it off")
-        if cfg.preload_app:
-            self._preloaded = load_app(cfg, _named_app(cfg), self._log)
-            # What is here now is for good: no collection in a worker touches it, so its pages stay shared.
-            gc.collect()
-            gc.freeze()
-        self._scoreboard = Scoreboard(SLOTS, parallel.loops_at_most())
-        stack.callback(self._scoreboard.close)
+
+    def _preload(self) -> None:
+        self._preloaded = load_app(self._cfg, self._generation.application, self._log)
+        # What is here now is for good: no collection in a worker touches it, so its pages stay shared.
+        gc.collect()
+        gc.freeze()
+
+    def _take_signals(self, stack: ExitStack) -> None:
         self._selector = stack.enter_context(_Selector())
         self._signals = Signals(_SIGNALS)
         self._signals.install()
         stack.callback(self._signals.restore)
-        self._selector.register(self._signals.fd, selectors.EVENT_READ)
-        before = set_title(f"fastwsgi: master [{cfg.proc_name}]")
-        if before:
-            stack.callback(set_title, before)
-        self._machine = supervision.Supervisor(self._policy(cfg))
-        # Said only now that every signal is answered: whoever waits for this line may send one.
-        for listener in self._listeners:
-            self._log.info("Listening at: %s (%d)", listener.url, os.getpid())
+        self._selector.register(self._signals.fd, selectors.EVENT_READ, self._on_signals)
 
-    def _policy(self, cfg: Config) -> actions.Policy:
-        return actions.Policy(
-            workers=cfg.workers,
-            timeout=cfg.timeout,
-            graceful_timeout=cfg.graceful_timeout,
-            slots=SLOTS,
-            revision=self._revision,
-        )
+    def _say_where(self, generation: Generation, before: Generation | None = None) -> None:
+        for listener in generation.listeners:
+            if before is None or listener not in before.listeners:
+                self._log.info("Listening at: %s (%d)", listener.url, os.getpid())
 
-    def _close_setups(self) -> None:
-        for log in {setup.access_log for setup in self._setups.values()}:
-            if log is not None:
-                log.close()
+    def _close_generations(self) -> None:
+        for generation in self._generations.values():
+            generation.close()
 
     # --- events --------------------------------------------------------------------------------------------
 
@@ -181,44 +179,38 @@ class Master:
         self._carry_out(machine.started(time.monotonic()))
         while self._exit_code is None:
             ready = self._selector.select(machine.next_tick(time.monotonic()))
-            names: list[str] = []
-            for key, _ in ready:
-                if key.data is None:
-                    names = self._signals.take()
-                else:
-                    self._hear(key.data)
-            if "CHLD" in names:
-                self._reap()
-            for name in _without_repeats(names):
-                self._carry_out(machine.signal(name, time.monotonic()))
+            # Signals last: who is ready, and said so before, counts for what they ask.
+            for key, _ in sorted(ready, key=lambda found: found[0].fd == self._signals.fd):
+                key.data()
             beats = {hand.pid: hand.record.last_beat for hand in self._hands.values()}
             self._carry_out(machine.tick(time.monotonic(), beats))
         return self._exit_code
 
-    def _hear(self, hand: _Hand) -> bool:
-        """Read what a worker reports; return whether more may be there."""
-        try:
-            data = hand.channel.recv(65536)
-        except BlockingIOError:
-            return False
-        except OSError:
-            data = b""
-        if not data:
+    def _on_signals(self) -> None:
+        names = self._signals.take()
+        if "CHLD" in names:
+            self._reap()
+        for name in _without_repeats(names):
+            self._carry_out(self._machine.signal(name, time.monotonic()))
+
+    def _hear(self, hand: Hand) -> bool:
+        """Act on what a worker reports; return whether more may be there."""
+        reports = hand.hear()
+        if reports is None:
             self._hang_up(hand)
             return False
-        hand.received.extend(data)
-        report = Report.read(bytes(hand.received))
-        if report is not None:
-            hand.received.clear()
-            now = time.monotonic()
-            if report.code == EXIT_OK:
-                self._carry_out(self._machine.worker_ready(hand.pid, now))
-            else:
-                failed = self._machine.boot_failed(hand.pid, report.code, report.line, report.detail, now)
-                self._carry_out(failed)
-        return True
+        for report in reports:
+            self._carry_out(self._on_report(hand.pid, report, time.monotonic()))
+        return bool(reports)
 
-    def _hang_up(self, hand: _Hand) -> None:
+    def _on_report(self, pid: int, report: Report, now: float) -> list[Action]:
+        if report.code == EXIT_OK:
+            return self._machine.worker_ready(pid, now)
+        if report.code == WORN:
+            return self._machine.worn(pid, report.line, now)
+        return self._machine.boot_failed(pid, report.code, report.line, report.detail, now)
+
+    def _hang_up(self, hand: Hand) -> None:
         if hand.channel.fileno() >= 0:
             self._selector.unregister(hand.channel)
             hand.channel.close()
@@ -243,27 +235,33 @@ class Master:
         waiting = deque(wanted)
         while waiting:
             action = waiting.popleft()
-            if isinstance(action, actions.Log):
-                getattr(self._log, action.level)("%s", action.text)
-            elif isinstance(action, actions.Signal):
-                _send(action.pid, action.name)
-            elif isinstance(action, actions.Fork):
-                waiting.extend(self._fork(action))
-            elif isinstance(action, actions.Reload):
-                waiting.extend(self._reload())
-            elif isinstance(action, actions.Rollback):
-                self._roll_back(action.revision)
-            elif isinstance(action, actions.ReopenLogs):
-                error_log.reopen()
-                if self._setup.access_log is not None:
-                    self._setup.access_log.reopen()
-            else:
-                self._exit_code = action.code
+            waiting.extend(self._acts[type(action)](action) or ())
+        self._forget_generations()
+
+    def _write_log(self, action: actions.Log) -> None:
+        getattr(self._log, action.level)("%s", action.text)
+
+    def _exit(self, action: actions.Exit) -> None:
+        self._exit_code = action.code
+
+    def _explain(self, action: actions.Explain) -> None:
+        """Log what a worker about to be aborted has in flight."""
+
+    def _call(self, action: actions.Call) -> None:
+        """Call a hook."""
+
+    def _upgrade(self, _: actions.Upgrade) -> list[Action]:
+        """Start a new master on our sockets."""
+        return self._machine.upgrade_failed("USR2 is not supported yet", time.monotonic())
+
+    def _weigh(self, action: actions.Weigh) -> list[Action]:
+        sizes = {pid: memory.own_memory(pid) for pid in action.pids}
+        return self._machine.weighed(sizes, time.monotonic())
 
     def _fork(self, action: actions.Fork) -> list[Action]:
         now = time.monotonic()
-        cfg = self._setup.cfg
-        application = _named_app(cfg) if self._preloaded is None else self._preloaded
+        generation = self._generation
+        application = generation.application if self._preloaded is None else self._preloaded
         record = self._scoreboard.record(action.slot)
         record.clear(now)
         master = os.getpid()
@@ -276,15 +274,15 @@ class Master:
             self._leave_to_child()
             ours.close()
             return Worker(
-                cfg,
-                self._listeners,
+                generation.cfg,
+                generation.listeners,
                 application=application,
                 record=record,
                 company=self._scoreboard.company(action.slot),
                 channel=theirs.fileno(),
                 master=master,
                 error_log=self._log,
-                access_log=self._setup.access_log,
+                access_log=generation.access_log,
             ).run()
 
         try:
@@ -294,71 +292,89 @@ class Master:
             return self._machine.fork_failed(action.age, exc.strerror or str(exc), now)
         finally:
             theirs.close()
-        ours.setblocking(False)
-        hand = self._hands[pid] = _Hand(pid, ours, record, bytearray())
-        self._selector.register(ours, selectors.EVENT_READ, hand)
-        return self._machine.forked(action.age, pid, now)
+        hand = self._hands[pid] = Hand(pid, action.age, ours, record)
+        self._selector.register(ours, selectors.EVENT_READ, functools.partial(self._hear, hand))
+        return self._machine.forked(action.age, pid, now, random.random())  # noqa: S311 - no secret
 
     def _leave_to_child(self) -> None:
         """Close, in a worker, what is the master's alone: so that each can see the master's end."""
         for hand in self._hands.values():
             hand.channel.close()
+        for generation in self._generations.values():
+            if generation is not self._generation:
+                generation.close(kept=[self._generation])
         self._selector.close()
         self._signals.close()
 
-    def _reload(self) -> list[Action]:
-        old = self._setup.cfg
+    # --- reload --------------------------------------------------------------------------------------------
+
+    def _reload(self, _: actions.Reload) -> list[Action]:
+        before = self._generation
         try:
-            cfg = self._load_config()
-            self._log = error_log.setup(cfg)
-            log = self._setup.access_log
-            if (cfg.accesslog, cfg.access_log_format) != (old.accesslog, old.access_log_format):
-                log = _open_access_log(cfg)
-            elif log is not None:
-                log.reopen()
+            cfg = self._load_config(self._log.warning)
+            generation = Generation.next(cfg, self._revisions + 1, list(self._generations.values()))
         except ConfigError as exc:
-            error_log.setup(old)
             return self._machine.reload_refused(str(exc), time.monotonic())
         except Exception as exc:
             self._log.exception("The configuration cannot be read")
             return self._machine.reload_refused(repr(exc), time.monotonic())
-        for name in ("bind", "backlog", "reuse_port", "umask", "pidfile", "preload_app"):
-            if getattr(cfg, name) != getattr(old, name):
-                self._log.warning("%s was changed; that takes a restart of the server", name)
+        try:
+            self._put_in_force(generation)
+        except (ConfigError, OSError) as exc:
+            self._put_in_force(before)
+            generation.close(kept=self._generations.values())
+            return self._machine.reload_refused(str(exc), time.monotonic())
+        self._revisions = generation.revision
+        self._generations[generation.revision] = generation
+        self._say_where(generation, before)
+        if cfg.preload_app != before.cfg.preload_app:
+            self._log.warning("preload_app was changed; that takes a restart of the server")
         if self._preloaded is not None:
             self._log.warning("The app is preloaded: new workers get the new settings, but the old code")
-        self._revision += 1
-        self._setup = self._setups[self._revision] = _Setup(cfg, log)
-        set_title(f"fastwsgi: master [{cfg.proc_name}]")
-        steps = self._machine.reloaded(self._policy(cfg), time.monotonic())
-        self._forget_setups()
-        return steps
+        return self._machine.reloaded(_policy(generation), time.monotonic())
 
-    def _roll_back(self, revision: int) -> None:
-        self._setup = self._setups[revision]
-        self._log = error_log.setup(self._setup.cfg)
-        set_title(f"fastwsgi: master [{self._setup.cfg.proc_name}]")
-        self._forget_setups()
+    def _roll_back(self, action: actions.Rollback) -> None:
+        try:
+            self._put_in_force(self._generations[action.revision])
+        except (ConfigError, OSError) as exc:
+            self._log.error("Not all of the configuration could be restored: %s", exc)
 
-    def _forget_setups(self) -> None:
-        needed = self._machine.revisions
-        kept = {revision: setup for revision, setup in self._setups.items() if revision in needed}
-        in_use = {setup.access_log for setup in kept.values()}
-        for setup in self._setups.values():
-            if setup.access_log is not None and setup.access_log not in in_use:
-                setup.access_log.close()
-                in_use.add(setup.access_log)
-        self._setups = kept
+    def _put_in_force(self, generation: Generation) -> None:
+        """Have the next workers forked, and the master log, as a generation says."""
+        self._log = generation.take_effect(self._generation)
+        self._generation = generation
+        set_title(f"fastwsgi: master [{generation.cfg.proc_name}]")
 
-
-def _named_app(cfg: Config) -> WSGIApplication | str:
-    if cfg.wsgi_app is None:
-        raise ConfigError("no application is named; set wsgi_app")
-    return cfg.wsgi_app
+    def _forget_generations(self) -> None:
+        """Close what nobody needs any more; workers have descriptors of their own, to take a backlog by."""
+        needed = self._machine.revisions | {self._generation.revision}
+        kept = {revision: kept for revision, kept in self._generations.items() if revision in needed}
+        for generation in self._generations.values():
+            if generation.revision not in kept:
+                generation.close(kept.values())
+        self._generations = kept
+        if self._machine.state is MasterState.STOPPING:
+            # Whoever connects when the last worker has taken the backlog is refused, and waits not in vain.
+            for generation in kept.values():
+                generation.close_sockets()
 
 
-def _open_access_log(cfg: Config) -> AccessLog | None:
-    return AccessLog.open(cfg.accesslog, cfg.access_log_format) if cfg.accesslog else None
+def _policy(generation: Generation) -> actions.Policy:
+    cfg = generation.cfg
+    return actions.Policy(
+        workers=cfg.workers,
+        timeout=cfg.timeout,
+        graceful_timeout=cfg.graceful_timeout,
+        boot_timeout=cfg.boot_timeout,
+        abort_grace=cfg.abort_grace,
+        drain_delay=cfg.drain_delay,
+        max_memory=cfg.max_worker_memory,
+        max_lifetime=cfg.max_worker_lifetime,
+        max_lifetime_jitter=cfg.max_worker_lifetime_jitter,
+        awaits_mending=cfg.reload,
+        slots=SLOTS,
+        revision=generation.revision,
+    )
 
 
 def _without_repeats(names: Iterable[str]) -> list[str]:
@@ -367,10 +383,3 @@ def _without_repeats(names: Iterable[str]) -> list[str]:
         if name != "CHLD" and (name not in kept or name in _COUNTED):
             kept.append(name)
     return kept
-
-
-def _send(pid: int, name: str) -> None:
-    try:
-        os.kill(pid, getattr(signal, f"SIG{name}"))
-    except ProcessLookupError:
-        pass

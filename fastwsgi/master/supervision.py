@@ -4,7 +4,8 @@ Owns which worker is forked, told to stop or killed, when, and what the log says
 descriptor or clock: pids, signal names and monotonic seconds are arguments, and master.py carries out the
 actions, in order. Invariants, whatever the order of events:
 
-- only in a reload are there more than `wanted` workers neither told to stop nor killed, and by one at most;
+- at most one worker more than `wanted` serves, to replace another; until a new configuration has proved
+  itself by a worker that is ready, nobody leaves for it, however few it wants;
 - a serving worker is replaced only after its replacement said that it is ready;
 - every worker that was told to stop has a deadline, after which it is killed;
 - `Exit` comes once, when no worker is left.
@@ -12,71 +13,41 @@ actions, in order. Invariants, whatever the order of events:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import Enum
 from math import inf
 from typing import TYPE_CHECKING, Final
 
 from ..errors import EXIT_OK, EXIT_WORKER_BOOT
-from .actions import Action, Exit, Fork, Log, Policy, Reload, ReopenLogs, Rollback, Signal
+from .actions import (
+    Action,
+    Call,
+    Exit,
+    Explain,
+    Fork,
+    Log,
+    Policy,
+    Reload,
+    ReopenLogs,
+    Rollback,
+    Signal,
+    Upgrade,
+    Weigh,
+)
+from .backoff import Backoff
+from .phases import HEARD, MASTER_MOVES, MasterState
+from .roster import CRASHES, Roster, Worker, WorkerState, obituary
+from .succession import forks_due, not_before, surplus
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-__all__ = ["MasterState", "Supervisor", "WorkerState"]
+__all__ = ["Supervisor"]
 
-
-class MasterState(Enum):
-    """What the master is about."""
-
-    STARTING = "starting"  # no worker was ever ready: a failure to boot ends the server
-    RUNNING = "running"
-    RELOADING = "reloading"  # stale workers are being replaced, one at a time
-    STOPPING = "stopping"  # every worker was told to stop
-    STOPPED = "stopped"
-
-
-class WorkerState(Enum):
-    """What the master knows of a worker. From each of these it may also exit, and is forgotten then."""
-
-    BOOTING = "booting"  # forked, and not heard of since
-    READY = "ready"  # serves, and is watched for hangs
-    RETIRING = "retiring"  # told to stop; killed at its deadline
-    ABORTING = "aborting"  # hung, told to write down its stacks and die; killed at its deadline
-    KILLED = "killed"  # sent KILL; given up at its deadline
-
-
-_M, _W = MasterState, WorkerState
-
-MASTER_MOVES: Final = {
-    _M.STARTING: {_M.RUNNING, _M.STOPPING},
-    _M.RUNNING: {_M.RELOADING, _M.STOPPING},
-    _M.RELOADING: {_M.RUNNING, _M.RELOADING, _M.STOPPING},
-    _M.STOPPING: {_M.STOPPED},
-    _M.STOPPED: set[MasterState](),
-}
-
-WORKER_MOVES: Final = {
-    _W.BOOTING: {_W.READY, _W.RETIRING, _W.KILLED},
-    _W.READY: {_W.RETIRING, _W.ABORTING, _W.KILLED},
-    _W.RETIRING: {_W.KILLED},
-    _W.ABORTING: {_W.KILLED},
-    _W.KILLED: set[WorkerState](),
-}
 
 YOUNG: Final = 10.0
 """A ready worker that dies within these seconds died young: several in a row are a crash loop."""
 
-FIRST_DELAY: Final = 0.5
-LONGEST_DELAY: Final = 16.0
-"""Seconds of back-off: none after the first death, FIRST_DELAY after the second, then doubled."""
-
 QUICK_TIMEOUT: Final = 2.0
 """Seconds that INT and QUIT leave a worker to finish the request it is in."""
-
-RELOAD_PATIENCE: Final = 5.0
-"""Seconds that a reload waits for a replaced worker to end before it replaces the next: idle ones are gone at
-once, and one in a long request does not hold up the reload."""
 
 KILL_PATIENCE: Final = 5.0
 """Seconds after which a worker that KILL did not end (it hangs in the kernel) is given up."""
@@ -84,53 +55,8 @@ KILL_PATIENCE: Final = 5.0
 LATE: Final = 1.0
 """A tick later than this by its own plan: the master was itself stopped, and cannot judge its workers."""
 
-
-# --- state -----------------------------------------------------------------------------------------------
-
-
-@dataclass
-class _Worker:
-    age: int
-    slot: int
-    state: WorkerState = WorkerState.BOOTING
-    pid: int = 0  # 0 between Fork and `forked`
-    stale: bool = False  # to be replaced
-    ready_at: float = 0.0
-    beat: float = 0.0  # last sign of life
-    told_at: float = 0.0  # when it was told to stop
-    deadline: float = 0.0  # of its state, in RETIRING, ABORTING and KILLED
-    reason: str = ""  # why a signal was sent to it, for the log
-    failure: int = 0  # the exit code it asked for by saying that it cannot boot
-
-    @property
-    def serving(self) -> bool:
-        return self.state in (WorkerState.BOOTING, WorkerState.READY)
-
-    def become(self, state: WorkerState, deadline: float = 0.0, reason: str = "") -> None:
-        assert state in WORKER_MOVES[self.state], (self, state)  # noqa: S101 - the table above holds
-        self.state, self.deadline = state, deadline
-        self.reason = reason or self.reason
-
-
-class _Backoff:
-    """Delay that grows with failures in a row, and falls to nothing when one is followed by quiet."""
-
-    def __init__(self) -> None:
-        self.failures = 0
-        self.until = 0.0
-
-    def failed(self, now: float) -> float:
-        """Count a failure and return the seconds to wait."""
-        if now > self.until + YOUNG:
-            self.failures = 0
-        self.failures += 1
-        # The exponent is bounded, for a worker that has been failing for weeks.
-        delay = 0.0 if self.failures == 1 else FIRST_DELAY * 2 ** min(self.failures - 2, 10)
-        self.until = now + min(delay, LONGEST_DELAY)
-        return self.until - now
-
-    def reset(self) -> None:
-        self.failures, self.until = 0, 0.0
+WEIGHED_EVERY: Final = 5.0
+"""Seconds between looks at the workers' memory, if that is limited."""
 
 
 class Supervisor:
@@ -139,65 +65,87 @@ class Supervisor:
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
         self.state = MasterState.STARTING
-        self.wanted = min(policy.workers, policy.slots - 1)
-        self._workers: dict[int, _Worker] = {}  # by age, so in the order of forking
-        self._ages = 0
+        self.wanted = _workers_of(policy)
+        self._roster = Roster()
         self._code = EXIT_OK
         self._quick = False
         self._reload_asked = False  # a HUP that came before any worker was ready
-        self._before = (policy, self.wanted)  # what a failed reload goes back to
-        self._boots, self._crashes = _Backoff(), _Backoff()
+        self._is_held = False  # nothing boots, and nothing is tried before the next HUP
+        self._put_by = 0  # how many workers WINCH has stopped
+        self._has_successor = False
+        self._before: tuple[Policy, int] | None = None  # what a reload goes back to if it fails
+        self._boots, self._crashes = Backoff(YOUNG), Backoff(YOUNG)
         self._fork_at: float | None = None  # when a fork that is due, and held back, may come
+        self._drained_at = inf  # when the master stops serving on
+        self._weigh_at = 0.0
         self._due: float | None = None  # when the next tick is planned
+        self._answers: dict[str, Callable[[float], list[Action]]] = {
+            "TERM": self._on_term,
+            "INT": self._on_quit,
+            "QUIT": self._on_quit,
+            "HUP": self._on_hup,
+            "USR1": self._on_usr1,
+            "USR2": self._on_usr2,
+            "WINCH": self._on_winch,
+            "TTIN": lambda now: self._want(self.wanted + 1) + self._balance(now),
+            "TTOU": lambda now: self._want(max(self.wanted - 1, 1)) + self._balance(now),
+        }
 
     @property
     def pids(self) -> list[int]:
         """Processes not yet known to have ended."""
-        return [worker.pid for worker in self._workers.values() if worker.pid]
+        return [worker.pid for worker in self._roster if worker.pid]
 
     @property
     def revisions(self) -> set[int]:
-        """Configurations that are in force or may be gone back to."""
-        return {self.policy.revision, self._before[0].revision}
+        """Configurations in force, that may be gone back to, or with workers that were not told to stop."""
+        needed = {worker.revision for worker in self._roster.serving()} | {self.policy.revision}
+        return needed | {self._before[0].revision} if self._before else needed
 
     def state_of(self, pid: int) -> WorkerState | None:
         """Return the state of a worker, or None if there is no such worker."""
-        worker = self._find(pid)
+        worker = self._roster.find(pid)
         return worker.state if worker else None
 
     # --- events ------------------------------------------------------------------------------------------
 
     def started(self, now: float) -> list[Action]:
         """Begin: the sockets are bound, nothing is forked."""
-        return self._balance(now)
+        return [Call("nworkers_changed", (self.wanted, None)), *self._balance(now)]
 
-    def forked(self, age: int, pid: int, now: float) -> list[Action]:
-        """Take note that worker `age` is process `pid`."""
-        worker = self._workers[age]
-        worker.pid, worker.beat = pid, now
+    def forked(self, age: int, pid: int, now: float, share: float = 0.0) -> list[Action]:
+        """Take note that worker `age` is process `pid`; `share` is its part of the jitter, from 0 to 1."""
+        worker = self._roster[age]
+        worker.pid, worker.beat, worker.share = pid, now, share
         return [Log("info", f"Booting worker with pid: {pid}")]
 
     def fork_failed(self, age: int, why: str, now: float) -> list[Action]:
         """Take note that the system refused to fork worker `age`, and plan the next attempt."""
-        del self._workers[age]
+        self._roster.remove(self._roster[age])
         # Even the first refusal is waited out: the system will not have changed its mind at once.
         delay = self._boots.failed(now) or self._boots.failed(now)
         text = f"Cannot fork a worker: {why}; next attempt in {delay:g} s"
-        actions = [Log("error", text), *self._give_up_reload("a worker could not be forked")]
-        return actions + self._balance(now)
+        return [
+            Log("error", text),
+            *self._give_up_reload("a worker could not be forked"),
+            *self._balance(now),
+        ]
 
     def worker_ready(self, pid: int, now: float) -> list[Action]:
         """Take note that a worker serves from now on."""
-        worker = self._find(pid)
+        worker = self._roster.find(pid)
         # One that was told to stop while it booted may still say so.
         if worker is None or worker.state is not WorkerState.BOOTING:
             return []
         worker.become(WorkerState.READY)
         worker.ready_at = worker.beat = now
         self._boots.reset()
+        if worker.revision == self.policy.revision:
+            self._before = None  # it has proved itself
         actions: list[Action] = [Log("debug", f"Worker (pid:{pid}) is ready")]
         if self.state is MasterState.STARTING:
             self._move(MasterState.RUNNING)
+            self._is_held = False
             if self._reload_asked:
                 actions += self.signal("HUP", now)
         return actions + self._balance(now)
@@ -207,7 +155,7 @@ class Supervisor:
 
         `code` is the server's exit code, should this end it; `line` the reason; `detail` a traceback or "".
         """
-        worker = self._find(pid)
+        worker = self._roster.find(pid)
         # While all is being stopped, the others would tell the same again.
         if worker is None or worker.state is not WorkerState.BOOTING:
             return []
@@ -218,26 +166,43 @@ class Supervisor:
             actions += self._halt(code, now)
         return actions
 
+    def worn(self, pid: int, why: str, now: float) -> list[Action]:
+        """Replace a worker that has served for long enough: it serves on until its successor is ready."""
+        worker = self._roster.find(pid)
+        if worker is None:
+            return []
+        return self._wear(worker, why) + self._balance(now)
+
+    def weighed(self, sizes: Mapping[int, int], now: float) -> list[Action]:
+        """Take note of how many bytes of memory of their own workers have."""
+        actions: list[Action] = []
+        for pid, size in sizes.items():
+            worker = self._roster.find(pid)
+            if worker is not None and size > self.policy.max_memory > 0:
+                actions += self._wear(worker, f"it has grown to {size / 1048576:.0f} MiB")
+        return actions + self._balance(now)
+
     def worker_exited(self, pid: int, code: int, signal: str, now: float) -> list[Action]:
         """Take note of the end of a worker: by `signal` ("KILL"), or with exit code `code` if that is "".
 
         A pid that is none of the workers is ignored.
         """
-        worker = self._find(pid)
+        worker = self._roster.find(pid)
         if worker is None:
             return []
-        del self._workers[worker.age]
-        actions: list[Action] = [_obituary(worker, code, signal)]
+        self._roster.remove(worker)
+        actions: list[Action] = [obituary(worker, code, signal)]
         if self.state is MasterState.STOPPING:
             return actions + self._balance(now)
         delay = 0.0
-        if worker.state is WorkerState.BOOTING:
+        if worker.state is WorkerState.BOOTING or worker.failure:
             # A signal from outside is no failure of the application; a crash while it is imported is one.
-            own_fault = code or signal in _CRASHES
+            own_fault = worker.failure or code or signal in CRASHES
             if own_fault and self.state is MasterState.STARTING:
                 return actions + self._halt(worker.failure or EXIT_WORKER_BOOT, now)
             delay = self._boots.failed(now)
-            actions += [] if worker.stale else self._give_up_reload("the new worker did not boot")
+            if worker.revision == self.policy.revision:
+                actions += self._give_up_reload("the new worker did not boot")
         elif worker.state is WorkerState.READY and (code or signal not in ("", "KILL")):
             # KILL is the administrator, or the system's want of memory: replaced at once.
             young = now - worker.ready_at < YOUNG
@@ -248,47 +213,27 @@ class Supervisor:
 
     def signal(self, name: str, now: float) -> list[Action]:
         """Act on a signal to the master, by its name without SIG."""
-        stopping = self.state in (MasterState.STOPPING, MasterState.STOPPED)
-        actions: list[Action] = [Log("info", f"Handling signal: {name.lower()}")]
-        if name == "TERM":
-            return [] if stopping else actions + self._stop(EXIT_OK, now, quick=False)
-        if name in ("INT", "QUIT"):
-            return actions + self._stop(EXIT_OK, now, quick=True)
-        if name == "USR1":
-            told: list[Action] = [Signal(pid, "USR1") for pid in self.pids]
-            return [*actions, ReopenLogs(), *told]
-        if stopping:
+        if name not in HEARD[self.state]:
             return []
-        if name == "HUP":
-            # Before anything serves there is nothing to replace; the wish is kept.
-            self._reload_asked = self.state is MasterState.STARTING
-            return actions if self._reload_asked else [*actions, Reload()]
-        if name in ("TTIN", "TTOU"):
-            # One slot stays free for the replacement in a reload.
-            wanted = max(1, min(self.wanted + (1 if name == "TTIN" else -1), self.policy.slots - 1))
-            if wanted != self.wanted:
-                self.wanted = wanted
-                actions.append(Log("info", f"Workers wanted: {wanted}"))
-            return actions + self._balance(now)
-        return [Log("warning", f"Signal {name.lower()} is not supported yet; nothing was done")]
+        return [Log("info", f"Handling signal: {name.lower()}"), *self._answers[name](now)]
 
     def reloaded(self, policy: Policy, now: float) -> list[Action]:
         """Replace every worker by one of the new configuration; also when a reload is under way."""
-        if self.state not in (MasterState.RUNNING, MasterState.RELOADING):
+        if self.state is MasterState.STARTING:
+            self._is_held = False
+        elif self.state in (MasterState.RUNNING, MasterState.RELOADING):
+            # A reload cut short before it got anywhere: what serves is still what served before it.
+            self._before = self._before or (self.policy, self.wanted)
+            self._move(MasterState.RELOADING)
+        else:
             return []
-        if any(worker.state is WorkerState.READY and not worker.stale for worker in self._workers.values()):
-            # Else a reload is cut short before it got anywhere: what serves is still what served before it.
-            self._before = (self.policy, self.wanted)
-        self.policy, self.wanted = policy, min(policy.workers, policy.slots - 1)
+        overtaken, self.policy = self.policy.revision, policy
         self._boots.reset()
-        actions: list[Action] = []
-        for worker in self._workers.values():
+        actions = self._want(_workers_of(policy))
+        for worker in self._roster.serving(WorkerState.BOOTING):
             # A replacement now overtaken is dropped; others that boot are needed, should this reload fail.
-            overtaken = self.state is MasterState.RELOADING and not worker.stale
-            if overtaken and worker.state is WorkerState.BOOTING:
+            if self._before is None or worker.revision == overtaken != self._before[0].revision:
                 actions += self._retire(worker, now)
-            worker.stale = True
-        self._move(MasterState.RELOADING)
         return actions + self._balance(now)
 
     def reload_refused(self, why: str, now: float) -> list[Action]:
@@ -296,154 +241,214 @@ class Supervisor:
         text = f"Reload refused, the workers in service stay: {why}"
         return [Log("error", text), *self._balance(now)]
 
+    def upgrade_failed(self, why: str, now: float) -> list[Action]:
+        """Take note that the new master did not start, or has ended: this one is the only one again."""
+        self._has_successor = False
+        actions: list[Action] = [Log("error", f"Upgrade failed, this master serves on: {why}")]
+        if self._put_by and "TTIN" in HEARD[self.state]:
+            # They were stopped for the new one's sake; without them, nobody serves.
+            actions += self._want(self._put_by)
+        return actions + self._balance(now)
+
     def tick(self, now: float, beats: Mapping[int, float]) -> list[Action]:
         """Act on the passing of time; `beats` tells, by pid, when each worker last gave a sign of life."""
         late = self._due is not None and now > self._due + LATE
+        if now > self._drained_at:
+            return self._stop(EXIT_OK, now, quick=False)
         actions: list[Action] = []
-        for worker in list(self._workers.values()):
+        for worker in self._roster:
             if worker.state is WorkerState.READY:
                 worker.beat = max(worker.beat, beats.get(worker.pid, 0.0))
-                if late:
-                    worker.beat = max(worker.beat, now + LATE - self.policy.timeout)
+            if late and worker.serving:
+                worker.beat = max(worker.beat, now + LATE - worker.patience(self.policy))
             if now > self._deadline_of(worker):
                 actions += self._abort(worker, now) if worker.serving else self._kill(worker, now)
+            elif now > worker.end_of_life(self.policy):
+                actions += self._wear(worker, f"it is {now - worker.ready_at:.0f} s old")
+        if now > self._next_weighing():
+            self._weigh_at = now + WEIGHED_EVERY
+            actions.append(Weigh(tuple(worker.pid for worker in self._roster.serving(WorkerState.READY))))
         return actions + self._balance(now)
 
     def next_tick(self, now: float) -> float | None:
         """Return in how many seconds the next tick has something to do; None: not before another event."""
-        due = min((self._deadline_of(worker) for worker in self._workers.values()), default=inf)
+        moments = [self._drained_at, self._next_weighing()]
+        for worker in self._roster:
+            moments += [self._deadline_of(worker), worker.end_of_life(self.policy)]
         if self._fork_at is not None:
-            due = min(due, self._fork_at)
+            moments.append(self._fork_at)
+        due = min(moments)
         self._due = due if due < inf else None
         # A hair later than planned, so that the tick does not find its moment still to come.
         return None if self._due is None else max(self._due - now, 0.0) + 0.001
 
+    # --- signals -----------------------------------------------------------------------------------------
+
+    def _on_term(self, now: float) -> list[Action]:
+        # Told twice, somebody knows better; with a successor on the same sockets, nobody has to notice.
+        may_wait = self.state in (MasterState.RUNNING, MasterState.RELOADING) and not self._has_successor
+        if not (may_wait and self.policy.drain_delay and self.wanted):
+            return self._stop(EXIT_OK, now, quick=False)
+        self._move(MasterState.DRAINING)
+        self._drained_at = now + self.policy.drain_delay
+        return [Log("info", f"Serving on for {self.policy.drain_delay:g} s"), *self._balance(now)]
+
+    def _on_quit(self, now: float) -> list[Action]:
+        return self._stop(EXIT_OK, now, quick=True)
+
+    def _on_hup(self, now: float) -> list[Action]:
+        del now
+        # Before anything serves there is nothing to replace; the wish is kept.
+        self._reload_asked = self.state is MasterState.STARTING and not self._is_held
+        return [] if self._reload_asked else [Reload()]
+
+    def _on_usr1(self, now: float) -> list[Action]:
+        del now
+        return [ReopenLogs(), *(Signal(pid, "USR1") for pid in self.pids)]
+
+    def _on_usr2(self, now: float) -> list[Action]:
+        del now
+        if self._has_successor:
+            return [Log("warning", "A new master was started already; nothing was done")]
+        self._has_successor = True
+        return [Upgrade()]
+
+    def _on_winch(self, now: float) -> list[Action]:
+        put_by = self.wanted or self._put_by
+        if self.state is MasterState.STARTING:
+            # From now on, nothing that fails to boot is what the server was started for.
+            self._move(MasterState.RUNNING)
+        self._before = None
+        actions = self._want(0)
+        self._put_by = put_by
+        return actions + self._balance(now)
+
     # --- decisions ---------------------------------------------------------------------------------------
-
-    def _find(self, pid: int) -> _Worker | None:
-        return next((worker for worker in self._workers.values() if worker.pid == pid), None)
-
-    def _deadline_of(self, worker: _Worker) -> float:
-        """Return when the next tick finds something to do about a worker."""
-        if worker.state is WorkerState.READY and self.policy.timeout:
-            return worker.beat + self.policy.timeout
-        if worker.serving:
-            return inf
-        # One that even KILL did not end holds its slot, and is given up only if the master wants to leave.
-        immortal = worker.state is WorkerState.KILLED and self.state is not MasterState.STOPPING
-        return inf if immortal else worker.deadline
 
     def _move(self, state: MasterState) -> None:
         assert state in MASTER_MOVES[self.state], (self.state, state)  # noqa: S101 - the table above holds
         self.state = state
 
+    def _want(self, count: int) -> list[Action]:
+        """Have so many workers from now on."""
+        # One slot stays free for a replacement.
+        before, self.wanted = self.wanted, min(count, self.policy.slots - 1)
+        self._put_by = 0
+        if self.wanted == before:
+            return []
+        return [
+            Log("info", f"Workers wanted: {self.wanted}"),
+            Call("nworkers_changed", (self.wanted, before)),
+        ]
+
+    def _deadline_of(self, worker: Worker) -> float:
+        """Return when a worker's time is up."""
+        if worker.serving:
+            return worker.beat + worker.patience(self.policy)
+        # One that even KILL did not end holds its slot, and is given up only if the master wants to leave.
+        immortal = worker.state is WorkerState.KILLED and self.state is not MasterState.STOPPING
+        return inf if immortal else worker.deadline
+
+    def _next_weighing(self) -> float:
+        is_due = self.policy.max_memory and self._roster.serving(WorkerState.READY)
+        return self._weigh_at if is_due else inf
+
     def _balance(self, now: float) -> list[Action]:
-        """Return what brings the workers to the number, and in a reload to the configuration, wanted."""
+        """Return what brings the workers to the number, and to the configuration, wanted."""
         self._fork_at = None
-        if self.state is MasterState.STOPPING and not self._workers:
+        if self.state is MasterState.STOPPING and not len(self._roster):
             self._move(MasterState.STOPPED)
             return [Log("info", "Shutting down"), Exit(self._code)]
         if self.state in (MasterState.STOPPING, MasterState.STOPPED):
             return []
-        if self.state is MasterState.RELOADING:
-            return self._replace(now)
-        serving = [worker for worker in self._workers.values() if worker.serving]
-        missing = self.wanted - len(serving)
         actions: list[Action] = []
-        # Whoever serves nobody yet is dropped first, then the oldest.
-        serving.sort(key=lambda worker: (worker.state is WorkerState.READY, worker.age))
-        for worker in serving[: max(-missing, 0)]:
+        # Nobody leaves for a configuration that has not proved itself.
+        wanted = self.wanted if self._before is None else max(self.wanted, self._before[1])
+        for worker in surplus(self._roster, self.policy.revision, wanted):
             actions += self._retire(worker, now)
-        if missing <= 0 or not self._may_fork(now):
-            return actions
-        if self._boots.failures:
-            # Boots fail: one is tried at a time, and the others follow when it got through.
-            missing = min(missing, 0 if any(w.state is WorkerState.BOOTING for w in serving) else 1)
-        for _ in range(missing):
+        for _ in range(self._forks_due(now)):
             actions += self._fork()
+        serving = self._roster.serving()
+        settled = all(w.state is WorkerState.READY and w.revision == self.policy.revision for w in serving)
+        if self.state is MasterState.RELOADING and settled and len(serving) >= self.wanted:
+            self._before = None
+            self._move(MasterState.RUNNING)
+            actions.append(Log("info", f"Reload complete, {self.wanted} workers serve"))
         return actions
 
-    def _replace(self, now: float) -> list[Action]:
-        """Return the next step of a reload."""
-        serving = [worker for worker in self._workers.values() if worker.serving]
-        ready = [worker for worker in serving if worker.state is WorkerState.READY]
-        fresh = [worker for worker in serving if not worker.stale]
-        # Stale workers go first, the oldest of them before the others, and only as far as others serve.
-        leaving = sorted(ready, key=lambda worker: (not worker.stale, worker.age))
-        leaving = leaving[: max(len(ready) - self.wanted, 0)]
-        # Then those that boot what nobody wants any more, as far as they are too many.
-        spare = [worker for worker in serving if worker.stale and worker.state is WorkerState.BOOTING]
-        total = len(ready) - len(leaving) + len(spare)
-        leaving += spare if len(fresh) >= self.wanted else spare[: max(total - self.wanted, 0)]
-        actions: list[Action] = []
-        for worker in leaving:
-            actions += self._retire(worker, now)
-        booting = any(worker.state is WorkerState.BOOTING for worker in fresh)
-        if len(fresh) < self.wanted:
-            # The worker replaced last is given time to end, unless capacity is missing.
-            told = [w.told_at for w in self._workers.values() if w.state is WorkerState.RETIRING]
-            patience = max(told) + RELOAD_PATIENCE if told and len(ready) >= self.wanted else now
-            if not booting and self._may_fork(now, patience):
-                actions += self._fork()
-            return actions
-        if booting or any(worker.serving and worker.stale for worker in serving):
-            return actions
-        self._move(MasterState.RUNNING)
-        return [*actions, Log("info", f"Reload complete, {self.wanted} workers serve")]
-
-    def _may_fork(self, now: float, patience: float = 0.0) -> bool:
-        """Return whether a fork that is due may come now; if not, a tick is planned for when it may."""
-        moment = max(self._boots.until, self._crashes.until, patience)
-        self._fork_at = moment if now < moment else None
-        return self._fork_at is None
+    def _forks_due(self, now: float) -> int:
+        """Return how many workers are to be forked now; if they have to wait, a tick is planned for that."""
+        # What may not boot is tried one at a time.
+        cautious = self._before is not None or self._boots.failures > 0
+        due = (
+            0
+            if self._is_held
+            else forks_due(self._roster, self.policy.revision, self.wanted, cautious=cautious)
+        )
+        if self.state is MasterState.DRAINING:
+            due = min(due, self.wanted - len(self._roster.serving()))
+        moment = max(self._boots.until, self._crashes.until, not_before(self._roster, self.wanted))
+        if due > 0 and now < moment:
+            self._fork_at = moment
+            return 0
+        return 0 if self._is_held else due
 
     def _fork(self) -> list[Action]:
-        taken = {worker.slot for worker in self._workers.values()}
-        slot = next((slot for slot in range(self.policy.slots) if slot not in taken), None)
-        if slot is None:
-            # Only with hundreds of workers that do not end; the next exit frees one.
-            return []
-        self._ages += 1
-        self._workers[self._ages] = _Worker(self._ages, slot)
-        return [Fork(self._ages, slot)]
+        worker = self._roster.enter(self.policy.slots, self.policy.revision)
+        # Without a slot there are hundreds of workers that do not end; the next exit frees one.
+        return [Fork(worker.age, worker.slot)] if worker else []
 
-    def _retire(self, worker: _Worker, now: float) -> list[Action]:
+    def _wear(self, worker: Worker, why: str) -> list[Action]:
+        if worker.worn or worker.state is not WorkerState.READY:
+            return []
+        worker.worn = True
+        return [Log("info", f"Worker (pid:{worker.pid}) is to be replaced: {why}")]
+
+    def _retire(self, worker: Worker, now: float) -> list[Action]:
         worker.become(WorkerState.RETIRING, now + self.policy.graceful_timeout, "the graceful timeout passed")
         worker.told_at = now
         return [Signal(worker.pid, "TERM")]
 
-    def _abort(self, worker: _Worker, now: float) -> list[Action]:
-        reason = f"no sign of life for {now - worker.beat:.0f} s"
+    def _abort(self, worker: Worker, now: float) -> list[Action]:
+        silence = f"{now - worker.beat:.0f} s"
+        is_boot = worker.state is WorkerState.BOOTING
+        reason = f"not ready after {silence}" if is_boot else f"no sign of life for {silence}"
+        title = "WORKER BOOT TIMEOUT" if is_boot else "WORKER TIMEOUT"
         worker.become(WorkerState.ABORTING, now + self.policy.abort_grace, reason)
-        text = f"WORKER TIMEOUT (pid:{worker.pid}): {reason}; its stacks follow"
-        return [Log("critical", text), Signal(worker.pid, "ABRT")]
+        text = f"{title} (pid:{worker.pid}): {reason}; its stacks follow"
+        actions: list[Action] = [Log("critical", text), Explain(worker.pid), Signal(worker.pid, "ABRT")]
+        if is_boot:
+            worker.failure = EXIT_WORKER_BOOT
+            if self.state is MasterState.STARTING:
+                actions += self._halt(EXIT_WORKER_BOOT, now)
+        return actions
 
-    def _kill(self, worker: _Worker, now: float) -> list[Action]:
+    def _kill(self, worker: Worker, now: float) -> list[Action]:
         if worker.state is WorkerState.KILLED:
-            del self._workers[worker.age]
+            self._roster.remove(worker)
             return [Log("error", f"Worker (pid:{worker.pid}) does not end even by SIGKILL; given up")]
         worker.become(WorkerState.KILLED, now + KILL_PATIENCE)
         return [Signal(worker.pid, "KILL")]
 
     def _give_up_reload(self, why: str) -> list[Action]:
-        """End a reload whose replacement failed; what serves stays."""
-        if self.state is not MasterState.RELOADING:
+        """Go back from a configuration that has not proved itself; what serves stays."""
+        if self.state is not MasterState.RELOADING or self._before is None:
             return []
-        serving = [worker for worker in self._workers.values() if worker.serving]
-        replaced = sum(1 for worker in serving if not worker.stale)
-        for worker in serving:
-            worker.stale = False
-        self._move(MasterState.RUNNING)
-        if replaced:
-            # Some already run what is new; the configuration cannot be both.
-            text = f"Reload ended: {why}; {replaced} workers were replaced, {len(serving) - replaced} stay"
-            return [Log("error", text)]
-        self.policy, self.wanted = self._before
+        (self.policy, wanted), self._before = self._before, None
+        actions = self._want(wanted)
+        serving = self._roster.serving()
+        if all(worker.revision == self.policy.revision for worker in serving):
+            self._move(MasterState.RUNNING)
         text = f"Reload failed: {why}; the {len(serving)} workers in service and their configuration stay"
-        return [Log("error", text), Rollback(self.policy.revision)]
+        return [Log("error", text), Rollback(self.policy.revision), *actions]
 
     def _halt(self, code: int, now: float) -> list[Action]:
-        """End the server because it cannot begin."""
+        """End the server because it cannot begin, or wait until somebody has mended what it serves."""
+        if self._is_held:
+            return []
+        if self.policy.awaits_mending:
+            self._is_held = True
+            return [Log("error", "No worker could boot; the next change, or HUP, tries again")]
         log = Log("error", "The server cannot start: no worker could boot")
         return [log, *self._stop(code, now, quick=True)]
 
@@ -454,12 +459,12 @@ class Supervisor:
         impatient = self._quick
         if self.state is not MasterState.STOPPING:
             self._move(MasterState.STOPPING)
-            self._code = code
+            self._code, self._drained_at = code, inf
         self._quick = quick
         deadline = now + (QUICK_TIMEOUT if quick else self.policy.graceful_timeout)
         reason = "it did not stop quickly" if quick else "the graceful timeout passed"
         actions: list[Action] = []
-        for worker in list(self._workers.values()):
+        for worker in self._roster:
             if impatient and worker.state is not WorkerState.KILLED:
                 actions += self._kill(worker, now)
             elif worker.state in (WorkerState.KILLED, WorkerState.ABORTING):
@@ -476,23 +481,5 @@ class Supervisor:
         return actions + self._balance(now)
 
 
-_CRASHES: Final = frozenset({"SEGV", "ABRT", "BUS", "FPE", "ILL", "SYS", "TRAP"})
-"""Signals by which a process ends itself."""
-
-
-def _obituary(worker: _Worker, code: int, signal: str) -> Log:
-    """Return the log line on the end of a worker: how, and by whom as far as that can be known."""
-    who = f"Worker (pid:{worker.pid})"
-    if not signal:
-        if code and not worker.failure:
-            return Log("error", f"{who} exited with code {code}")
-        return Log("debug", f"{who} exited" + (f" with code {code}" if code else ""))
-    if worker.state is WorkerState.KILLED and signal == "KILL":
-        return Log("error", f"{who} was killed by the master's SIGKILL: {worker.reason}")
-    if worker.state is WorkerState.ABORTING and signal == "ABRT":
-        return Log("error", f"{who} was ended by the master's SIGABRT: {worker.reason}")
-    if signal == "KILL":
-        return Log("error", f"{who} was killed by SIGKILL from outside, perhaps for want of memory")
-    if signal in _CRASHES:
-        return Log("error", f"{who} crashed with SIG{signal}")
-    return Log("warning", f"{who} was ended by SIG{signal} from outside")
+def _workers_of(policy: Policy) -> int:
+    return min(policy.workers, policy.slots - 1)

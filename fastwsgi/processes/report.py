@@ -1,16 +1,19 @@
-"""What a worker tells its master about its boot, through their pair of sockets."""
+"""What a worker tells its master through their pair of sockets: about its boot, and that it is worn."""
 
 from __future__ import annotations
 
 import json
 import os
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-__all__ = ["Report"]
+__all__ = ["WORN", "Report"]
+
+WORN: Final = -1
+"""In place of a code: the worker serves on, and asks for a successor."""
 
 
 class Report(NamedTuple):
-    """A worker's word on its boot: it is ready (code 0), or why not.
+    """A worker's word: it is ready (code 0), or why it cannot boot, or why it is to be replaced (WORN).
 
     `code` is the exit code this means for the server, `line` the reason in one line, `detail` a traceback.
     """
@@ -25,11 +28,12 @@ class Report(NamedTuple):
         data = json.dumps([self.code, self.line[:4000], self.detail[-8000:]])
         try:
             os.write(fd, data.encode() + b"\n")
-        except BrokenPipeError:
+        except ConnectionError:
             pass
 
     @classmethod
-    def read(cls, data: bytes) -> Report | None:
-        """Return the report in what came from the pipe so far, or None if it is not yet whole."""
-        line, newline, _ = data.partition(b"\n")
-        return cls(*json.loads(line)) if newline else None
+    def take(cls, received: bytearray) -> list[Report]:
+        """Take the reports that are whole from what came through the pipe; the rest stays."""
+        lines = received.split(b"\n")
+        received[:] = lines.pop()
+        return [cls(*json.loads(line)) for line in lines]

@@ -72,6 +72,14 @@ class Listener:
             self.server_name, self.server_port = host, str(port)
             self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
+    def adjust(self, *, backlog: int, umask: int, reuse_port: bool) -> None:
+        """Have it listen as new settings say: its backlog, its port, the permissions of its file."""
+        self.sock.listen(backlog)
+        if self.made is not None:
+            os.chmod(self.made[0], 0o777 & ~umask)
+        elif not self.is_unix:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(reuse_port))
+
     def close(self) -> None:
         """Close it, and unlink the socket file that is ours."""
         self.sock.close()
@@ -148,12 +156,13 @@ def listen_all(
     umask: int = 0,
     reuse_port: bool = False,
     kept: Iterable[Listener] = (),
+    patience: float = PATIENCE,
 ) -> list[Listener]:
     """Listen on every address, or on none.
 
     Args:
         addresses: see `parse`.
-        backlog: see `listen`, as for `umask` and `reuse_port`.
+        backlog: see `listen`, as for `umask`, `reuse_port` and `patience`.
         kept: listeners that are there already; one whose address is wanted stands for it, and the caller
             closes those that are not in the result. Given ones replace all addresses, as in gunicorn.
 
@@ -171,7 +180,9 @@ def listen_all(
             wanted = parse(address)
             listener = next((old for old in spare if _is_same(parse(old.address), wanted)), None)
             if listener is None:
-                listener = listen(address, backlog=backlog, umask=umask, reuse_port=reuse_port)
+                listener = listen(
+                    address, backlog=backlog, umask=umask, reuse_port=reuse_port, patience=patience
+                )
                 bound.append(listener)
             else:
                 spare.remove(listener)

@@ -12,6 +12,7 @@ import pytest
 
 import fastwsgi
 from fastwsgi import __main__ as cli
+from fastwsgi.config import sources
 from fastwsgi.errors import AppImportError, ConfigError
 from fastwsgi.master import master
 
@@ -29,7 +30,7 @@ class FakeMaster:
 
     started: list[FakeMaster]
 
-    def __init__(self, load_config: Callable[[], Config], cfg: Config, launch: Launch) -> None:
+    def __init__(self, load_config: Callable[[sources.Warn], Config], cfg: Config, launch: Launch) -> None:
         self.load_config, self.cfg, self.launch = load_config, cfg, launch
         self.started.append(self)
 
@@ -153,11 +154,11 @@ def test_a_reload_reads_the_file_anew_from_where_the_server_started(
     cli.main([])
     assert Path.cwd() == tmp_path / "site"
     (tmp_path / conf).write_text("chdir = 'site'\nworkers = 5\nwsgi_app = 'app'")
-    cfg = masters[0].load_config()
+    cfg = masters[0].load_config(sources.warn_on_stderr)
     assert (cfg.workers, cfg.chdir) == (5, str(tmp_path / "site"))
     (tmp_path / conf).write_text("workers = 'x'")
     with pytest.raises(ConfigError):
-        masters[0].load_config()
+        masters[0].load_config(sources.warn_on_stderr)
     assert Path.cwd() == tmp_path / "site"
 
 
@@ -174,7 +175,7 @@ def test_a_reload_follows_a_link_to_the_new_release(
     assert masters[0].cfg.chdir == str(link)
     link.unlink()
     link.symlink_to("2")
-    masters[0].load_config()
+    masters[0].load_config(sources.warn_on_stderr)
     assert Path.cwd() == tmp_path / "2"
 
 
@@ -222,7 +223,7 @@ def test_serve_passes_the_app_and_its_settings(masters: list[FakeMaster]) -> Non
     assert fastwsgi.serve(app, bind="127.0.0.1:0", workers=2) == 42
     cfg = masters[0].cfg
     assert (cfg.wsgi_app, cfg.bind, cfg.workers) == (app, ("127.0.0.1:0",), 2)
-    assert masters[0].load_config() == cfg
+    assert masters[0].load_config(sources.warn_on_stderr) == cfg
 
 
 def test_serve_reads_no_file_and_no_arguments(

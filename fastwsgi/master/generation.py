@@ -1,0 +1,149 @@
+"""A configuration with what was opened for it: listening sockets, logs, pidfile.
+
+At a reload a new generation takes over what has not changed, and opens the rest. Must not know workers, nor
+when a generation is needed no more. Invariants: opening is all or nothing, and the generation before is as it
+was until the new one takes effect; what two generations share is closed with the last of them.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ConfigError
+from ..logs import error_log
+from ..logs.access_log import AccessLog
+from ..processes import memory, sockets
+from ..processes.pidfile import Pidfile
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Iterable, Sequence
+
+    from _typeshed.wsgi import WSGIApplication
+
+    from ..config.settings import Config
+    from ..processes.launch import Launch
+    from ..processes.sockets import Listener
+
+__all__ = ["Generation"]
+
+
+class Generation:
+    """A configuration in force, or on its way to that; made by `first` and `next`."""
+
+    def __init__(self, cfg: Config, revision: int) -> None:
+        self.cfg = cfg
+        self.revision = revision
+        self.listeners: list[Listener] = []
+        self.access_log: AccessLog | None = None
+        self.pidfile: Pidfile | None = None
+
+    @classmethod
+    def first(cls, cfg: Config, launch: Launch) -> Generation:
+        """Open all that `cfg` needs, as far as it did not come along at the start of this process.
+
+        Raises:
+            ConfigError: something cannot be had; nothing stays open then.
+        """
+        made = cls(cfg, 0)
+        with ExitStack() as opened:
+            made._open_files((), opened)
+            made.listeners = launch.listen(
+                cfg.bind, backlog=cfg.backlog, umask=cfg.umask, reuse_port=cfg.reuse_port
+            )
+            opened.pop_all()
+        return made
+
+    @classmethod
+    def next(cls, cfg: Config, revision: int, others: Sequence[Generation]) -> Generation:
+        """Open what `cfg` needs and none of the generations that are open has.
+
+        Raises:
+            ConfigError: something cannot be had; nothing more is open then.
+        """
+        made = cls(cfg, revision)
+        with ExitStack() as opened:
+            made._open_files(others, opened)
+            made.listeners = sockets.listen_all(
+                cfg.bind,
+                backlog=cfg.backlog,
+                umask=cfg.umask,
+                reuse_port=cfg.reuse_port,
+                kept=dict.fromkeys(listener for other in others for listener in other.listeners),
+                # It must not hold up the master; and there is no server before this one to wait for.
+                patience=0.0,
+            )
+            opened.pop_all()
+        return made
+
+    def _open_files(self, others: Sequence[Generation], opened: ExitStack) -> None:
+        cfg = self.cfg
+        if cfg.max_worker_memory and not memory.IS_KNOWN:
+            raise cfg.mistake("max_worker_memory", "only Linux tells the memory of a process; remove it")
+        for other in others:
+            if other.cfg.pidfile == cfg.pidfile:
+                self.pidfile = other.pidfile
+            if _access_log_of(other.cfg) == _access_log_of(cfg):
+                self.access_log = other.access_log
+        if cfg.pidfile and self.pidfile is None:
+            self.pidfile = Pidfile(cfg.pidfile)
+            opened.callback(self.pidfile.remove)
+        if cfg.accesslog is not None and self.access_log is None:
+            self.access_log = AccessLog.open(cfg.accesslog, cfg.access_log_format)
+            opened.callback(self.access_log.close)
+
+    def take_effect(self, instead_of: Generation) -> logging.Logger:
+        """Have the process log and listen as the configuration says; return the error log.
+
+        Raises:
+            ConfigError: the error log cannot be opened.
+        """
+        log = error_log.setup(self.cfg)
+        if self.access_log is not None:
+            self.access_log.reopen()
+        if _listening_of(self.cfg) != _listening_of(instead_of.cfg):
+            for listener in self.listeners:
+                listener.adjust(**_listening_of(self.cfg))
+        return log
+
+    @property
+    def application(self) -> WSGIApplication | str:
+        """The application, or its name.
+
+        Raises:
+            ConfigError: none is named.
+        """
+        if self.cfg.wsgi_app is None:
+            raise ConfigError("no application is named; set wsgi_app")
+        return self.cfg.wsgi_app
+
+    def reopen_logs(self) -> None:
+        """Open the log files anew, after someone moved them away."""
+        error_log.reopen()
+        if self.access_log is not None:
+            self.access_log.reopen()
+
+    def close_sockets(self, kept: Iterable[Generation] = ()) -> None:
+        """Stop listening, but for what the generations in `kept` need; may be called again."""
+        needed = {listener for generation in kept for listener in generation.listeners}
+        for listener in self.listeners:
+            if listener not in needed:
+                listener.close()
+
+    def close(self, kept: Iterable[Generation] = ()) -> None:
+        """Close everything, but for what the generations in `kept` need."""
+        kept = list(kept)
+        self.close_sockets(kept)
+        if self.access_log is not None and all(other.access_log is not self.access_log for other in kept):
+            self.access_log.close()
+        if self.pidfile is not None and all(other.pidfile is not self.pidfile for other in kept):
+            self.pidfile.remove()
+
+
+def _listening_of(cfg: Config) -> dict[str, Any]:
+    return {"backlog": cfg.backlog, "umask": cfg.umask, "reuse_port": cfg.reuse_port}
+
+
+def _access_log_of(cfg: Config) -> tuple[str | None, str]:
+    return cfg.accesslog, cfg.access_log_format
