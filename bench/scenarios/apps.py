@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import random
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,7 @@ if TYPE_CHECKING:
 
     StartResponse = Callable[[str, list[tuple[str, str]]], object]
 
-__all__ = ["EVENT_SECONDS", "LARGE_SIZE", "fair", "overload", "slow", "streams"]
+__all__ = ["EVENT_SECONDS", "LARGE_SIZE", "fair", "load_heavy", "overload", "slow", "streams"]
 
 LARGE_SIZE = 5_000_000
 EVENT_SECONDS = 0.5
@@ -57,6 +59,20 @@ def _events() -> Iterator[bytes]:
         number += 1
         yield b"data: %d\n\n" % number
         time.sleep(EVENT_SECONDS)
+
+
+def load_heavy() -> Callable[[dict[str, Any], StartResponse], Iterable[bytes]]:
+    """Return an app that keeps some 50 MB of small objects, as models, templates and tables are."""
+    items = [{"id": n, "name": f"item {n}", "tags": [f"{n}/{t}" for t in range(4)]} for n in range(80_000)]
+
+    def heavy(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        """Look at a few of them; `/collect` has the collector of cycles look through everything."""
+        if environ["PATH_INFO"] == "/collect":
+            gc.collect()
+        found = [str(item["name"]) for item in random.sample(items, 20)]
+        return _answer(start_response, " ".join(found).encode())
+
+    return heavy
 
 
 def _answer(start_response: StartResponse, body: bytes) -> list[bytes]:

@@ -30,6 +30,7 @@ __all__ = [
     "FIGURES",
     "Disturbance",
     "private_bytes",
+    "proportional_bytes",
     "run_scenario",
     "scenario_parser",
     "start_server",
@@ -173,10 +174,19 @@ def start_server(
 
 def private_bytes(running: RunningServer) -> int:
     """Return the memory that the server's processes do not share, in bytes: the kernel's is not in it."""
+    return _mapped_bytes(running, "Private_")
+
+
+def proportional_bytes(running: RunningServer) -> int:
+    """Return the memory of all processes of the server together, what they share counted once, in bytes."""
+    return _mapped_bytes(running, "Pss:")
+
+
+def _mapped_bytes(running: RunningServer, field: str) -> int:
     total = 0
     for pid in running.pids():
         text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
-        total += sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Private_"))
+        total += sum(int(line.split()[1]) for line in text.splitlines() if line.startswith(field))
     return total * 1024
 
 
