@@ -40,6 +40,21 @@ cdef inline bint has_control(const uint8_t *data, Py_ssize_t size) noexcept nogi
     return bad
 
 
+cdef inline bint is_plain_host(const uint8_t *data, Py_ssize_t size) noexcept nogil:
+    # A name or an IPv4 address, and perhaps a port: the forms that are met.
+    cdef Py_ssize_t i = 0
+    while i < size and (0x30 <= data[i] <= 0x39 or 0x41 <= data[i] <= 0x5A or 0x61 <= data[i] <= 0x7A
+                        or data[i] in (0x2D, 0x2E, 0x5F)):
+        i += 1
+    if i == 0:
+        return False
+    if i < size and data[i] == 0x3A:
+        i += 1
+        while i < size and 0x30 <= data[i] <= 0x39:
+            i += 1
+    return i == size
+
+
 cdef inline bint is_target(const uint8_t *data, Py_ssize_t size) noexcept nogil:
     # RFC 9112 §3.2: visible ASCII, no fragment.
     cdef uint8_t bad = 0

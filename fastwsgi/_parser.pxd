@@ -16,19 +16,24 @@ cdef struct Memo:
 
 @cython.final
 cdef class Parser:
-    cdef object limits
+    cdef object limits, forwarding
     cdef Py_ssize_t max_line, max_fields, max_field, max_head
     cdef long long max_body
+    cdef dict schemes            # of forwarding, and
+    cdef uint64_t scheme_sizes   # bits: lengths of their names
     cdef Memo *memos
     cdef dict base         # of the last request, and
     cdef str script_name   # what it says
 
-    cpdef Request parse(self, bytes data, Py_ssize_t start, dict base, str remote_addr, str remote_port)
+    cpdef Request parse(self, bytes data, Py_ssize_t start, dict base, str remote_addr, str remote_port,
+                        bint trusted)
     cpdef Py_ssize_t head_end(self, object buffer, Py_ssize_t searched) except -1
 
-    cdef Request scan(self, bytes data, Py_ssize_t start, dict base, bint *incomplete)
+    cdef Request scan(self, bytes data, Py_ssize_t start, dict base, bint trusted, bint *incomplete)
     cdef int scan_field(self, dict environ, const uint8_t *line, Py_ssize_t size, Request request,
                         bint *has_host) except -1
+    cdef int scheme_field(self, bytes name, bytes value, int meaning) except -1
     cdef object remember(self, Memo *memo, uint64_t hash, const uint8_t *line, Py_ssize_t size, object key,
                          object value, int meaning)
-    cdef Request read(self, bytes data, Py_ssize_t start, dict base, str remote_addr, str remote_port)
+    cdef Request read(self, bytes data, Py_ssize_t start, dict base, str remote_addr, str remote_port,
+                      bint trusted)

@@ -19,7 +19,7 @@ from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
 from cpython.unicode cimport PyUnicode_DecodeLatin1
 from libc.string cimport memchr, memcmp, memcpy
 
-from ._octets cimport has_control, hash_of, is_target, number
+from ._octets cimport has_control, hash_of, is_plain_host, is_target, number
 
 import sys
 
@@ -33,9 +33,12 @@ cdef extern from "Python.h":
 
 cdef enum:
     # What a field means to the scanner.
-    PLAIN, HOST, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, SECRET, DECLINED
+    PLAIN, HOST, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, SECRET
     # What a memo says of a Connection line.
     CLOSES, KEEPS
+    DECLINED
+    # What a proxy says of the scheme.
+    SECURE, INSECURE
 
     MAX_NAME = 64
     MAX_MEMO_LINE = 256
@@ -52,7 +55,6 @@ cdef struct Name:
 cdef Name names[NAMES]
 cdef uint8_t lower_token[256]   # lower-cased where it is a token character and no underscore, else 0
 cdef uint8_t environ_char[256]  # of a lower-cased name's character, in its environ key
-cdef uint8_t plain_host[256]
 cdef uint8_t hex_value[256]     # 16 where it is no hexadecimal digit
 
 cdef dict methods = {name.encode(): sys.intern(name) for name in
@@ -71,6 +73,9 @@ cdef str HEAD = sys.intern("HEAD")
 cdef str HTTP_10 = sys.intern("HTTP/1.0")
 cdef str HTTP_11 = sys.intern("HTTP/1.1")
 cdef str NOTHING = ""
+cdef str URL_SCHEME = sys.intern("wsgi.url_scheme")
+cdef str HTTP = sys.intern("http")
+cdef str HTTPS = sys.intern("https")
 
 
 cdef Name *find_name(const uint8_t *lowered, Py_ssize_t size) noexcept nogil:
@@ -109,26 +114,10 @@ def _fill_tables():
             lower_token[char] = bytes([char]).lower()[0]
     for char in range(256):
         environ_char[char] = ord("_") if char == ord("-") else bytes([char]).upper()[0]
-        plain_host[char] = chr(char).isalnum() and char < 128 or char in b".-_"
         hex_value[char] = int(chr(char), 16) if char < 128 and chr(char) in "0123456789abcdefABCDEF" else 16
 
 
 _fill_tables()
-
-
-cdef inline bint is_plain_host(const uint8_t *data, Py_ssize_t size) noexcept nogil:
-    # A name or an IPv4 address, and perhaps a port: the forms that are met.
-    # Invariant: data[0:size] is readable.
-    cdef Py_ssize_t i = 0
-    while i < size and plain_host[data[i]]:
-        i += 1
-    if i == 0:
-        return False
-    if i < size and data[i] == 0x3A:
-        i += 1
-        while i < size and 0x30 <= data[i] <= 0x39:
-            i += 1
-    return i == size
 
 
 cdef inline bint equals_lowered(const uint8_t *data, const char *word, Py_ssize_t size) noexcept nogil:
@@ -197,8 +186,13 @@ cdef class Parser:
         if self.memos == NULL:
             raise MemoryError
 
-    def __init__(self, limits):
+    def __init__(self, limits, forwarding):
         self.limits = limits
+        self.forwarding = forwarding
+        self.schemes = dict(forwarding.schemes)
+        self.scheme_sizes = 0
+        for name in self.schemes:
+            self.scheme_sizes |= <uint64_t>1 << (len(name) & 63)
         self.max_line = limits.request_line or sys.maxsize
         self.max_fields = limits.fields or sys.maxsize
         self.max_field = limits.field_size or sys.maxsize
@@ -219,21 +213,22 @@ cdef class Parser:
     cpdef Py_ssize_t head_end(self, object buffer, Py_ssize_t searched) except -1:
         return policy.frame(buffer, 0, searched, self.limits)[1]
 
-    cpdef Request parse(self, bytes data, Py_ssize_t start, dict base, str remote_addr, str remote_port):
+    cpdef Request parse(self, bytes data, Py_ssize_t start, dict base, str remote_addr, str remote_port,
+                        bint trusted):
         cdef bint incomplete = False
         cdef Request request
         if not 0 <= start <= PyBytes_GET_SIZE(data):
             raise ValueError(f"start {start} is outside of the data")
-        request = self.scan(data, start, base, &incomplete)
+        request = self.scan(data, start, base, trusted, &incomplete)
         if request is not None:
             PyDict_SetItem(request.environ, REMOTE_ADDR, remote_addr)
             PyDict_SetItem(request.environ, REMOTE_PORT, remote_port)
             return request
         if incomplete:
             return None
-        return self.read(data, start, base, remote_addr, remote_port)
+        return self.read(data, start, base, remote_addr, remote_port, trusted)
 
-    cdef Request scan(self, bytes data, Py_ssize_t start, dict base, bint *incomplete):
+    cdef Request scan(self, bytes data, Py_ssize_t start, dict base, bint trusted, bint *incomplete):
         """Return the Request of a plainly well-formed head; else None, saying whether it may become one."""
         # Invariant: first <= at <= limit, and only data before limit is read.
         cdef const uint8_t *first = <const uint8_t *>PyBytes_AS_STRING(data)
@@ -244,7 +239,8 @@ cdef class Parser:
         cdef const uint8_t *query
         cdef const uint8_t *end
         cdef Py_ssize_t size, path_size, fields
-        cdef int version
+        cdef int version, meaning
+        cdef int scheme = PLAIN
         cdef bint has_host = False
         cdef str method, path, uri, script_name
         cdef dict environ
@@ -336,11 +332,19 @@ cdef class Parser:
             fields += 1
             if fields > self.max_fields or size > self.max_field:
                 return None
-            if self.scan_field(environ, at, size, request, &has_host) == DECLINED:
-                return None
+            meaning = self.scan_field(environ, at, size, request, &has_host)
+            if meaning >= DECLINED:
+                if meaning == DECLINED:
+                    return None
+                if trusted:
+                    if scheme != PLAIN and scheme != meaning:
+                        return None
+                    scheme = meaning
             at = end + 2
         if (version and not has_host) or end + 1 - begin > self.max_head:
             return None
+        if scheme != PLAIN:
+            PyDict_SetItem(environ, URL_SCHEME, HTTPS if scheme == SECURE else HTTP)
         request.head_end = end + 2 - first
         return request
 
@@ -405,6 +409,10 @@ cdef class Parser:
                     return DECLINED
             elif meaning == DECLINED:
                 return DECLINED
+            if self.scheme_sizes >> (name_size & 63) & 1:
+                meaning = self.scheme_field(lowered[:name_size], data[:length], meaning)
+                if meaning == DECLINED:
+                    return DECLINED
             value = text(data, length)
             # Taken in at the second sight, so that values that never come again push nothing out. Secrets
             # are not kept, and a Content-Length is read anew each time.
@@ -413,12 +421,13 @@ cdef class Parser:
                     self.remember(memo, hash, line, size, key, value, meaning)
                 memo.candidate = hash
 
-        if meaning == HOST:
-            has_host[0] = True
-        elif meaning == CLOSES:
-            request.keep_alive = False
-        elif meaning == KEEPS:
-            request.keep_alive = True
+        if meaning != PLAIN:
+            if meaning == HOST:
+                has_host[0] = True
+            elif meaning == CLOSES:
+                request.keep_alive = False
+            elif meaning == KEEPS:
+                request.keep_alive = True
         count = PyDict_Size(environ)
         PyDict_SetDefault(environ, key, value)
         if PyDict_Size(environ) == count:
@@ -427,6 +436,13 @@ cdef class Parser:
                 return DECLINED
             environ[key] = f"{environ[key]}{'; ' if meaning == COOKIE else ', '}{value}"
         return meaning
+
+    cdef int scheme_field(self, bytes name, bytes value, int meaning) except -1:
+        """Return what a field means whose name may be one of secure_scheme_headers."""
+        cdef object word = self.schemes.get(name)
+        if word is None:
+            return meaning
+        return DECLINED if meaning != PLAIN else SECURE if value == word else INSECURE
 
     cdef object remember(self, Memo *memo, uint64_t hash, const uint8_t *line, Py_ssize_t size, object key,
                          object value, int meaning):
@@ -448,7 +464,8 @@ cdef class Parser:
         Py_XDECREF(<PyObject *>old_key)
         Py_XDECREF(<PyObject *>old_value)
 
-    cdef Request read(self, bytes data, Py_ssize_t start, dict base, str remote_addr, str remote_port):
+    cdef Request read(self, bytes data, Py_ssize_t start, dict base, str remote_addr, str remote_port,
+                      bint trusted):
         """Parse what the scanner declined, by httptools and the shared policy."""
         cdef _Fields found
         begin, end = policy.frame(data, start, 0, self.limits)
@@ -474,7 +491,8 @@ cdef class Parser:
         # Of what llhttp refuses, the strict reader tells the status; it accepts nothing that llhttp does not.
         fields = found.fields if refusal is None else policy.read(head)[4]
         request = policy.build(
-            method, target, (major, minor), fields, end, self.limits, base, (remote_addr, remote_port)
+            method, target, (major, minor), fields, end, self.limits, base, (remote_addr, remote_port),
+            self.forwarding if trusted else None,
         )
         if refusal is not None:
             raise HTTPError(400, f"refused by llhttp: {refusal}")

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import functools
+import os
 from typing import TYPE_CHECKING
 
 from ._impl import Parser
 from .endpoint import Endpoint
+from .errors import ConfigError
 from .files import open_spool, region_of
+from .forwarding import Forwarding
+from .networks import Networks
+from .proxy_header import ProxyProtocol
 from .request import Limits
 from .wsgi import base_environ
 
@@ -51,7 +56,12 @@ def make_acceptors(
         body=cfg.limit_request_body,
         header_map=cfg.header_map,
     )
-    parser = Parser(limits)
+    parser = Parser(limits, Forwarding.of(cfg.secure_scheme_headers, cfg.forwarder_headers))
+    proxy_protocol = None
+    if cfg.proxy_protocol != "off":
+        proxy_protocol = ProxyProtocol(cfg.proxy_protocol, Networks(cfg.proxy_allow_ips).include)
+    trusted = Networks(cfg.forwarded_allow_ips)
+    script_name = _script_name()
     acceptors = []
     for listener in listeners:
         base = base_environ(
@@ -62,6 +72,7 @@ def make_acceptors(
             multithread=multithread,
             multiprocess=multiprocess,
             early_hints=early_hints,
+            script_name=script_name,
         )
         endpoint = Endpoint(
             parser,
@@ -77,6 +88,16 @@ def make_acceptors(
             keepalive=cfg.keepalive,
             streams=not cfg.request_buffering,
             log=log,
+            trusts=trusted.include,
+            proxy_protocol=proxy_protocol,
         )
         acceptors.append(Acceptor(listener.fd, endpoint))
     return acceptors
+
+
+def _script_name() -> str:
+    """Return the path that the app is mounted at: SCRIPT_NAME of the process, as in gunicorn."""
+    script_name = os.environ.get("SCRIPT_NAME", "").rstrip("/")  # PEP 3333: `/app`, and nothing for the root
+    if script_name and not script_name.startswith("/"):
+        raise ConfigError(f"SCRIPT_NAME = {script_name!r} (environment): write it with a slash, as in /app")
+    return script_name

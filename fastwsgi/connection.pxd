@@ -5,7 +5,7 @@ from .chunked cimport ChunkedDecoder
 from .endpoint cimport Endpoint
 from .request cimport Request
 
-cdef int IDLE, HEAD, BODY, BUSY, CLOSING, STREAM
+cdef int IDLE, HEAD, BODY, BUSY, CLOSING, STREAM, PROXY
 cdef long long _NEVER_SPOOLED
 cdef Py_ssize_t _READ_AHEAD
 cdef double NEVER
@@ -21,6 +21,8 @@ cdef class Connection:
     cdef readonly long long served
     cdef Endpoint _endpoint
     cdef str _remote_addr, _remote_port
+    cdef bint _trusted
+    cdef dict _base
     cdef object _buffer
     cdef Py_ssize_t _offset, _searched
     cdef Request _request
@@ -42,6 +44,7 @@ cdef class Connection:
     cpdef object time_out(self)
     cpdef bytes give(self)
     cpdef object close(self)
+    cdef Request _receive_proxy(self, bytes data, double now)
     @cython.locals(endpoint=Endpoint, request=Request)
     cdef Request _parse(self, bytes data, Py_ssize_t start, double now)
     @cython.locals(endpoint=Endpoint, whole=bytes)

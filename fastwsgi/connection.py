@@ -5,6 +5,7 @@ sent. It never calls the app: the engine takes a request, has it answered into `
 the next one. After an error or a request that ends the connection nothing more is read as a request.
 
   state   | bytes                                  | end of stream       | deadline passed
+  PROXY   | the PROXY header is whole: IDLE        | CLOSING             | 408, CLOSING
   IDLE    | a whole head: BODY or BUSY; else HEAD  | CLOSING             | CLOSING, silently
   HEAD    | the head is whole: BODY or BUSY        | CLOSING             | 408, CLOSING
   BODY    | the body is whole: BUSY                | CLOSING             | 408, CLOSING
@@ -38,6 +39,7 @@ BODY = 2
 BUSY = 3
 CLOSING = 4
 STREAM = 5
+PROXY = 6
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -51,6 +53,7 @@ class Connection:
     """The state of one connection."""
 
     __slots__ = (
+        "_base",
         "_began",
         "_body",
         "_buffer",
@@ -63,6 +66,7 @@ class Connection:
         "_searched",
         "_seen",
         "_to_come",
+        "_trusted",
         "deadline",
         "ended",
         "error",
@@ -74,7 +78,7 @@ class Connection:
 
     def __init__(self, endpoint: Endpoint, remote_addr: str, remote_port: str, now: float) -> None:
         """Start at the monotonic time `now`, before the first byte."""
-        self.state = IDLE
+        self.state = IDLE if endpoint.proxy_protocol is None else PROXY
         self.out: list[Any] = []  # bytes objects and FileRegions
         self.deadline = now + endpoint.header_timeout if endpoint.header_timeout else NEVER
         self.error: HTTPError | None = None  # what the client was refused for
@@ -84,6 +88,9 @@ class Connection:
         self._endpoint = endpoint
         self._remote_addr = remote_addr
         self._remote_port = remote_port
+        # Once for all requests: whether the peer is a proxy that is believed, and what they begin with.
+        self._trusted = endpoint.trusts is not None and endpoint.trusts(remote_addr)
+        self._base = endpoint.base
         # Bytes read and not yet used: a bytearray while a head is incomplete, bytes from `_offset` on
         # for requests that came ahead of their turn; None for nothing.
         self._buffer: bytes | bytearray | None = None
@@ -141,6 +148,8 @@ class Connection:
                 return self._receive_head(data, now)
             if self.state == BODY:
                 return self._receive_body(data, 0, now)
+            if self.state == PROXY:
+                return self._receive_proxy(data, now)
         except HTTPError as error:
             self._refuse(error, self._buffer)
         return None
@@ -174,9 +183,9 @@ class Connection:
 
     def time_out(self) -> None:
         """Note that the deadline has passed."""
-        if self.state == HEAD or self.state == BODY:
+        if self.state == HEAD or self.state == BODY or (self.state == PROXY and self._buffer is not None):
             self._seen = self.deadline
-            reason = "header_timeout" if self.state == HEAD else "body_timeout"
+            reason = "body_timeout" if self.state == BODY else "header_timeout"
             self._refuse(HTTPError(408, reason), self._buffer)
         else:
             self.close()
@@ -202,11 +211,35 @@ class Connection:
 
     # Heads.
 
+    def _receive_proxy(self, data: bytes, now: float) -> Request | None:
+        """Take the PROXY header, which comes before all else and holds for the whole connection."""
+        protocol: Any = self._endpoint.proxy_protocol
+        buffer: Any = data
+        if self._buffer is not None:
+            buffer = self._buffer
+            buffer += data
+        header = protocol.read(buffer, self._remote_addr)
+        if header is None:
+            self._buffer = buffer if type(buffer) is bytearray else bytearray(buffer)
+            return None
+        self._buffer = None
+        if header.client is not None:
+            self._remote_addr, self._remote_port = header.client
+        if header.size:
+            self._base = self._base.copy()
+            self._base.update(header.environ())
+        self.state = IDLE
+        if header.size == len(buffer):
+            return None
+        return self._parse(bytes(buffer), header.size, now)
+
     def _parse(self, data: bytes, start: int, now: float) -> Request | None:
         endpoint = self._endpoint
         self._began = self._seen = now
         try:
-            request = endpoint.parser.parse(data, start, endpoint.base, self._remote_addr, self._remote_port)
+            request = endpoint.parser.parse(
+                data, start, self._base, self._remote_addr, self._remote_port, self._trusted
+            )
             if request is None:
                 self._buffer = bytearray(data[start:]) if start else bytearray(data)
                 self._searched = 0
@@ -229,7 +262,9 @@ class Connection:
             self._searched = len(buffer)
             return None
         whole = bytes(buffer)
-        request = endpoint.parser.parse(whole, 0, endpoint.base, self._remote_addr, self._remote_port)
+        request = endpoint.parser.parse(
+            whole, 0, self._base, self._remote_addr, self._remote_port, self._trusted
+        )
         if request is None:
             raise HTTPError(400, "head without end")
         self._buffer = None

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from ._parser_py import Parser
     from ._serializer_py import Serializer
+    from .proxy_header import ProxyProtocol
     from .request import Limits
 
 __all__ = ["Endpoint"]
@@ -27,11 +28,13 @@ class Endpoint:
         "log",
         "open_spool",
         "parser",
+        "proxy_protocol",
         "region_of",
         "serializer",
         "spool_at",
         "streams",
         "transmit",
+        "trusts",
         "write_timeout",
     )
 
@@ -51,6 +54,8 @@ class Endpoint:
         keepalive: float = 2.0,
         streams: bool = False,
         log: Callable[..., None] | None = None,
+        trusts: Callable[[str], bool] | None = None,
+        proxy_protocol: ProxyProtocol | None = None,
     ) -> None:
         """Gather the parts.
 
@@ -59,7 +64,8 @@ class Endpoint:
         `transmit`, which sends what a connection has put out while its app still runs, and `heartbeat`, which
         is told the monotonic time while a thread that leads the loop waits for a client. `streams` says that
         the app is called before a body has come whole, and reads it itself. `log` is told of
-        each request that is over, as AccessLog.log is; None for nobody.
+        each request that is over, as AccessLog.log is; None for nobody. `trusts` tells of a peer's
+        address whether it is a proxy that is believed; `proxy_protocol` reads what connections begin with.
         """
         self.parser = parser
         self.serializer = serializer
@@ -76,3 +82,5 @@ class Endpoint:
         self.keepalive = keepalive
         self.streams = streams
         self.log: Any = log
+        self.trusts = trusts
+        self.proxy_protocol = proxy_protocol

@@ -76,6 +76,7 @@ HOP_BY_HOP: Final = frozenset(
 
 REASONS: Final = {
     400: "Bad Request",
+    403: "Forbidden",
     408: "Request Timeout",
     413: "Content Too Large",
     414: "URI Too Long",

@@ -19,6 +19,7 @@ from .errors import HTTPError
 from .request import Request
 
 if TYPE_CHECKING:
+    from .forwarding import Forwarding
     from .request import Limits
 
 __all__ = ["HARD_LIMIT", "build", "environ_key", "frame", "outline", "read"]
@@ -143,8 +144,12 @@ def build(
     limits: Limits,
     base: dict[str, Any],
     remote: tuple[str, str],
+    forwarding: Forwarding | None,
 ) -> Request:
-    """Make the Request of a well-formed head, on a copy of the environ `base`. Raises HTTPError."""
+    """Make the Request of a well-formed head, on a copy of the environ `base`. Raises HTTPError.
+
+    `forwarding` is what the peer may say as a proxy in front, None if it is not believed.
+    """
     if version[0] != b"1":
         raise HTTPError(505, "version is not HTTP/1.x")
     if method == b"CONNECT":
@@ -156,8 +161,10 @@ def build(
     environ["REQUEST_METHOD"] = method.decode("ascii")
     environ["SERVER_PROTOCOL"] = "HTTP/1.0" if is_10 else "HTTP/1.1"
     environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = remote
+    if forwarding is not None:
+        _set_forwarded(environ, *forwarding.read(fields))
     authority = _set_target(environ, method, target)
-    framing = _set_fields(request, fields, limits.header_map)
+    framing = _set_fields(request, fields, limits.header_map, forwarding)
     _check_host(request, framing)
     if authority is not None:
         # RFC 9112 §3.2.2: the host of an absolute target replaces what Host says.
@@ -165,6 +172,13 @@ def build(
     _set_connection(request, framing)
     _set_body(request, framing, limits)
     return request
+
+
+def _set_forwarded(environ: dict[str, Any], scheme: str | None, script_name: str | None) -> None:
+    if scheme is not None:
+        environ["wsgi.url_scheme"] = scheme
+    if script_name is not None:
+        environ["SCRIPT_NAME"] = script_name
 
 
 def _set_target(environ: dict[str, Any], method: bytes, target: bytes) -> str | None:
@@ -193,14 +207,17 @@ def _set_target(environ: dict[str, Any], method: bytes, target: bytes) -> str | 
 
 
 def _set_fields(
-    request: Request, fields: list[tuple[bytes, bytes]], header_map: str
+    request: Request,
+    fields: list[tuple[bytes, bytes]],
+    header_map: str,
+    forwarding: Forwarding | None,
 ) -> dict[str, list[bytes]]:
     """Set the HTTP_ keys; return the values of the fields that frame or steer the message."""
     environ = request.environ
     framing: dict[str, list[bytes]] = {}
     for raw_name, value in fields:
         name = raw_name.lower()
-        if b"_" in name:
+        if b"_" in name and (forwarding is None or not forwarding.takes(name)):
             # The environ key could not be told from that of the name with hyphens.
             if header_map == "refuse":
                 raise HTTPError(400, f"underscore in field name {raw_name!r}")

@@ -20,6 +20,7 @@ PACKAGE = ROOT / "fastwsgi"
 FLOORS = {
     0: "http11 errors states config.kinds config.legacy config.settings",
     1: "master.actions master.phases master.backoff master.roster master.succession master.supervision"
+    " networks forwarding proxy_header"
     " request policy _parser_py _octets _parser _serializer_py _serializer"
     " deadlines body chunked endpoint wsgi response connection hooks.views",
     2: "gil green _io_py _io _impl processes.stdio processes.signals processes.fork processes.title"

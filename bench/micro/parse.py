@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import random
+import sys
 from functools import partial
-from typing import Any
 
 import httptools
 
 from fastwsgi import _impl
+from fastwsgi.config.settings import Config
+from fastwsgi.forwarding import Forwarding
 from fastwsgi.request import Limits
+from fastwsgi.wsgi import base_environ
 
 from .clock import show
 
@@ -19,16 +22,14 @@ _BROWSER = (
     "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Safari/537.36"
 )
 _ACCEPT = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8"
-_BASE: dict[str, Any] = {
-    "SCRIPT_NAME": "",
-    "SERVER_NAME": "127.0.0.1",
-    "SERVER_PORT": "8000",
-    "wsgi.version": (1, 0),
-    "wsgi.url_scheme": "http",
-    "wsgi.multithread": False,
-    "wsgi.multiprocess": False,
-    "wsgi.run_once": False,
-}
+_BASE = base_environ(
+    server_name="127.0.0.1",
+    server_port="8000",
+    url_scheme="http",
+    errors=sys.stderr,
+    multithread=False,
+    multiprocess=False,
+)
 
 
 def browser_heads() -> list[bytes]:
@@ -78,11 +79,12 @@ class _Collector:
 
 def main() -> None:
     print(_impl.describe())
-    parser = _impl.Parser(Limits())
+    cfg = Config()
+    parser = _impl.Parser(Limits(), Forwarding.of(cfg.secure_scheme_headers, cfg.forwarder_headers))
 
     def ours(heads: list[bytes]) -> None:
         for head in heads:
-            parser.parse(head, 0, _BASE, "127.0.0.1", "50000")
+            parser.parse(head, 0, _BASE, "127.0.0.1", "50000", True)
 
     def alone(heads: list[bytes]) -> None:
         for head in heads:

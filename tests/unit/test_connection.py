@@ -15,6 +15,9 @@ from fastwsgi import _impl
 from fastwsgi.connection import Connection
 from fastwsgi.endpoint import Endpoint
 from fastwsgi.errors import HTTPError
+from fastwsgi.forwarding import Forwarding
+from fastwsgi.networks import Networks
+from fastwsgi.proxy_header import ProxyProtocol
 from fastwsgi.request import Limits
 from fastwsgi.states import NEVER
 from fastwsgi.wsgi import EMPTY_INPUT, base_environ
@@ -24,6 +27,8 @@ GET = b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST /%d HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b"
 CHUNKED = b"POST /%d HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n%b0\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+NO_FORWARDING = Forwarding()
 
 
 class Spool(io.BytesIO):
@@ -42,6 +47,9 @@ def endpoint(
     *,
     timeouts: bool = True,
     streams: bool = False,
+    trusts: Any = None,
+    forwarding: Forwarding = NO_FORWARDING,
+    proxy_protocol: ProxyProtocol | None = None,
     **limits: Any,
 ) -> Endpoint:
     bounds = Limits(**limits)
@@ -54,7 +62,7 @@ def endpoint(
         multiprocess=False,
     )
     return Endpoint(
-        _impl.Parser(bounds),
+        _impl.Parser(bounds, forwarding),
         _impl.Serializer("fastwsgi"),
         environ,
         bounds,
@@ -64,11 +72,14 @@ def endpoint(
         body_timeout=BODY if timeouts else 0.0,
         keepalive=KEEPALIVE if timeouts else 0.0,
         streams=streams,
+        trusts=trusts,
+        proxy_protocol=proxy_protocol,
     )
 
 
 ENDPOINT = endpoint()
 STREAMING = endpoint(streams=True)
+PROXIED = endpoint(proxy_protocol=ProxyProtocol("auto", Networks(["192.0.2.1"]).include))
 
 
 def fresh(target: Endpoint = ENDPOINT) -> Connection:
@@ -90,7 +101,7 @@ def drain(connection: Connection, request: Any) -> list[tuple[str, bytes]]:
 
 # --- the table ---------------------------------------------------------------------------------------------
 
-STATES = ("IDLE", "HEAD", "BODY", "BUSY", "CLOSING", "STREAM")
+STATES = ("IDLE", "HEAD", "BODY", "BUSY", "CLOSING", "STREAM", "PROXY")
 PREFIXES = {
     "IDLE": b"",
     "HEAD": b"GET / HT",
@@ -99,6 +110,8 @@ PREFIXES = {
     "BUSY": GET % 1,
     "BUSY ahead": GET % 1 + GET % 2,
     "CLOSING": b"\x00",
+    "PROXY": b"",
+    "PROXY begun": b"PROXY TCP4 ",
     "STREAM": b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc",
     "STREAM chunked": b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
 }
@@ -106,7 +119,8 @@ ANSWERING = ("BUSY", "STREAM")
 
 
 def brought_to(name: str) -> Connection:
-    connection = fresh(STREAMING if name.startswith("STREAM") else ENDPOINT)
+    target = STREAMING if name.startswith("STREAM") else PROXIED if name.startswith("PROXY") else ENDPOINT
+    connection = fresh(target)
     if PREFIXES[name]:
         connection.receive(PREFIXES[name], 1.0)
     assert connection.state == STATES.index(name.partition(" ")[0])
@@ -134,7 +148,9 @@ def test_deadline_passed(name: str) -> None:
     before = len(connection.out)
     connection.time_out()
     assert connection.is_closing()
-    assert statuses(connection)[before:] == ([408] if name.startswith(("HEAD", "BODY")) else [])
+    assert statuses(connection)[before:] == (
+        [408] if name.startswith(("HEAD", "BODY", "PROXY begun")) else []
+    )
 
 
 @pytest.mark.parametrize("name", [name for name in PREFIXES if not name.startswith(ANSWERING)])
@@ -460,3 +476,85 @@ def test_giving_up_the_connection_gives_what_came_behind_the_request() -> None:
     assert connection.is_closing()
     assert connection.out == []
     assert brought_to("BUSY").give() == b""
+
+
+# --- proxies in front --------------------------------------------------------------------------------------
+
+HEADERS = {
+    "v1": b"PROXY TCP4 203.0.113.9 192.0.2.7 4711 80\r\n",
+    "v2": b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0f"
+    + bytes([203, 0, 113, 9, 192, 0, 2, 7])
+    + b"\x12\x67\0\x50TLV",
+}
+
+
+@pytest.mark.parametrize("version", HEADERS)
+def test_a_proxy_header_holds_for_the_connection_however_it_is_split(version: str) -> None:
+    data = HEADERS[version] + GET % 1 + GET % 2
+    for cut in range(1, len(data)):
+        connection = fresh(PROXIED)
+        found = []
+        for piece in (data[:cut], data[cut:]):
+            request: Any = connection.receive(piece, 1.0)
+            while request is not None:
+                found.append(request.environ)
+                request = connection.next_request(2.0)
+        assert [environ["PATH_INFO"] for environ in found] == ["/1", "/2"]
+        for environ in found:
+            assert (environ["REMOTE_ADDR"], environ["REMOTE_PORT"]) == ("203.0.113.9", "4711")
+            assert environ["PROXY_PROTOCOL"] == "TCP4"
+            assert (environ["PROXY_ADDR"], environ["PROXY_PORT"]) == ("192.0.2.7", "80")
+        assert "PROXY_PROTOCOL" not in PROXIED.base
+
+
+def test_header_timeout_covers_a_proxy_header_and_the_head_behind_it() -> None:
+    connection = fresh(PROXIED)
+    for piece in (HEADERS["v1"][:9], HEADERS["v1"][9:]):
+        assert connection.receive(piece, 20.0) is None
+        assert connection.deadline == HEADER
+    connection.time_out()
+    assert connection.is_closing()
+    assert statuses(connection) == []  # as if it had said nothing: it is a health check
+
+
+@pytest.mark.parametrize(
+    ("data", "peer", "status"),
+    [
+        (b"PROXY TCP4 nonsense\r\n", "192.0.2.1", 400),
+        (b"\r\n\r\n\0\r\nQUIT\n\x31", "192.0.2.1", 400),
+        (HEADERS["v1"], "192.0.2.2", 403),
+        (HEADERS["v2"][:12], "192.0.2.2", 403),
+    ],
+)
+def test_a_proxy_header_that_is_refused(data: bytes, peer: str, status: int) -> None:
+    connection = Connection(PROXIED, peer, "1234", 0.0)
+    assert connection.receive(data, 1.0) is None
+    assert statuses(connection) == [status]
+    assert connection.is_closing()
+
+
+def test_without_a_proxy_header_where_one_is_optional() -> None:
+    connection = Connection(PROXIED, "192.0.2.2", "1234", 0.0)
+    request: Any = connection.receive(GET % 1, 1.0)
+    assert request.environ["REMOTE_ADDR"] == "192.0.2.2"
+    assert "PROXY_PROTOCOL" not in request.environ
+
+
+def test_whom_a_connection_believes_is_asked_once() -> None:
+    asked = []
+
+    def trusts(address: str) -> bool:
+        asked.append(address)
+        return address == "192.0.2.1"
+
+    target = endpoint(trusts=trusts, forwarding=Forwarding({b"x-forwarded-proto": b"https"}))
+    told = b"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-Proto: https\r\n\r\n"
+    schemes = []
+    for address in ("192.0.2.1", "192.0.2.2"):
+        connection = Connection(target, address, "1", 0.0)
+        for data in (told, told, GET % 1):
+            request: Any = connection.receive(data, 1.0)
+            schemes.append(request.environ["wsgi.url_scheme"])
+            connection.next_request(2.0)
+    assert schemes == ["https", "https", "http"] + ["http"] * 3
+    assert asked == ["192.0.2.1", "192.0.2.2"]

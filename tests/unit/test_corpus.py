@@ -10,6 +10,7 @@ import pytest
 from fastwsgi import _impl
 from fastwsgi.connection import Connection
 from fastwsgi.endpoint import Endpoint
+from fastwsgi.forwarding import Forwarding
 from fastwsgi.request import Limits
 from fastwsgi.wsgi import base_environ
 from tests.corpus import cases, make
@@ -44,7 +45,11 @@ def endpoint(**limits: Any) -> Endpoint:
         multiprocess=False,
     )
     return Endpoint(
-        _impl.Parser(bounds), _impl.Serializer("fastwsgi"), environ, bounds, open_spool=io.BytesIO
+        _impl.Parser(bounds, Forwarding()),
+        _impl.Serializer("fastwsgi"),
+        environ,
+        bounds,
+        open_spool=io.BytesIO,
     )
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from fastwsgi import _impl, http11, policy
 from fastwsgi._parser_py import Parser as PureParser
 from fastwsgi.errors import HTTPError
+from fastwsgi.forwarding import Forwarding
 from fastwsgi.request import Limits, Request
 from fastwsgi.wsgi import base_environ
 from tests.corpus import cases
@@ -29,8 +30,16 @@ LIMITS = [
     Limits(header_map="dangerous"),
     Limits(0, 0, 0, 0),
 ]
+# One name has a meaning of its own, one is longer than the scanner takes.
+SCHEMES = {
+    b"x-forwarded-proto": b"https",
+    b"x-forwarded-ssl": b"on",
+    b"connection": b"close",
+    b"x-" + b"long-" * 13: b"a",
+}
+FORWARDING = Forwarding(SCHEMES, frozenset({b"script_name", b"remote_user"}))
 PARSERS = {
-    (implementation, limits): implementation(limits)
+    (implementation, limits): implementation(limits, FORWARDING)
     for implementation in IMPLEMENTATIONS
     for limits in LIMITS
 }
@@ -65,19 +74,21 @@ def facts(request: Request) -> tuple[Any, ...]:
     )
 
 
-def whole(parser: Any, data: bytes, environ: dict[str, Any], start: int = 0) -> Any:
+def whole(parser: Any, data: bytes, environ: dict[str, Any], *, trusted: bool = False) -> Any:
     """Return the facts of the request, a status, or None while it is not whole, as a connection asks."""
     try:
-        request = parser.parse(data, start, environ, "192.0.2.1", "1234")
+        request = parser.parse(data, 0, environ, "192.0.2.1", "1234", trusted)
         if request is None:
-            assert parser.head_end(bytearray(data[start:]), 0) == 0
+            assert parser.head_end(bytearray(data), 0) == 0
             return None
         return facts(request)
     except HTTPError as error:
         return error.status
 
 
-def pieces(parser: Any, data: bytes, cuts: list[int], environ: dict[str, Any]) -> Any:
+def pieces(
+    parser: Any, data: bytes, cuts: list[int], environ: dict[str, Any], *, trusted: bool = False
+) -> Any:
     """Return the same of data that comes in pieces."""
     buffer = bytearray()
     searched = 0
@@ -85,17 +96,24 @@ def pieces(parser: Any, data: bytes, cuts: list[int], environ: dict[str, Any]) -
         for a, b in zip([0, *cuts], [*cuts, len(data)], strict=True):
             buffer += data[a:b]
             if parser.head_end(buffer, searched):
-                return facts(parser.parse(bytes(buffer), 0, environ, "192.0.2.1", "1234"))
+                return facts(parser.parse(bytes(buffer), 0, environ, "192.0.2.1", "1234", trusted))
             searched = len(buffer)
     except HTTPError as error:
         return error.status
     return None
 
 
-def agree(data: bytes, limits: Limits = LIMITS[0], environ: dict[str, Any] = BASES[0]) -> Any:
-    found = [whole(PARSERS[implementation, limits], data, environ) for implementation in IMPLEMENTATIONS]
+def agree(
+    data: bytes,
+    limits: Limits = LIMITS[0],
+    environ: dict[str, Any] = BASES[0],
+    *,
+    trusted: bool = False,
+) -> Any:
+    parsers = [PARSERS[implementation, limits] for implementation in IMPLEMENTATIONS]
     # Thrice: what the memo remembers by then changes nothing.
-    found += [whole(PARSERS[IMPLEMENTATIONS[-1], limits], data, environ) for _ in range(2)]
+    parsers += [parsers[-1]] * 2
+    found = [whole(parser, data, environ, trusted=trusted) for parser in parsers]
     assert all(one == found[0] for one in found), found
     return found[0]
 
@@ -122,6 +140,12 @@ NAMES = (
             b"Cookie",
             b"Proxy",
             b"X_Y",
+            b"X-Forwarded-Proto",
+            b"X-Forwarded-SSL",
+            b"Script_Name",
+            b"SCRIPT_NAME",
+            b"remote_user",
+            b"X-" + b"long-" * 13,
             b"Content_Length",
             b"HOST",
             b"Authorization",
@@ -134,7 +158,7 @@ NAMES = (
     | st.sampled_from([name.encode() for name in http11.COMMON_FIELDS])
 )
 VALUES = st.sampled_from(
-    [b"a", b"", b"a:80", b"[::1]:80", b"keep-alive", b"close", b"Keep-Alive, Upgrade", b"0", b"5", b"+5", b"5,5", b"1 1",
+    [b"a", b"", b"https", b"http", b"on", b"/app", b"/app/", b"a:80", b"[::1]:80", b"keep-alive", b"close", b"Keep-Alive, Upgrade", b"0", b"5", b"+5", b"5,5", b"1 1",
      b"9223372036854775807", b"9223372036854775808", b"007", b"1001", b"chunked", b"gzip, chunked", b"chunked, chunked",
      b"CHUNKED", b"100-continue", b"100-Continue", b"websocket", b"a=b", b"\xe9", b"\t x \t"]
 ) | st.binary(max_size=45)  # fmt: skip
@@ -179,18 +203,44 @@ ANY = heads() | mutants() | mutants() | st.binary(max_size=80)
 
 
 @FUZZ
-@given(ANY, st.sampled_from(LIMITS), st.sampled_from(BASES))
-def test_compiled_and_pure_agree(data: bytes, limits: Limits, environ: dict[str, Any]) -> None:
-    agree(data, limits, environ)
+@given(ANY, st.sampled_from(LIMITS), st.sampled_from(BASES), st.booleans())
+def test_compiled_and_pure_agree(data: bytes, limits: Limits, environ: dict[str, Any], trusted: bool) -> None:
+    agree(data, limits, environ, trusted=trusted)
+
+
+@st.composite
+def forwarded(draw: st.DrawFn) -> bytes:
+    """Return a head that is plain but for what a proxy says in it."""
+    names = st.sampled_from(
+        [*SCHEMES, b"X-Forwarded-Proto", b"SCRIPT_NAME", b"Script-Name", b"REMOTE_USER", b"x_y"]
+    )
+    values = st.sampled_from(
+        [b"https", b"http", b"on", b"HTTPS", b"", b"/app", b"/app/", b"/", b"close", b"a"]
+    )
+    fields = draw(st.lists(st.tuples(names, values), max_size=4))
+    lines = [b"GET " + draw(st.sampled_from([b"/", b"/app", b"/app/x"])) + b" HTTP/1.1", b"Host: a"]
+    return b"\r\n".join([*lines, *(b"%b: %b" % field for field in fields), b"", b""])
 
 
 @FUZZ
-@given(ANY, st.sampled_from(LIMITS), st.data())
-def test_split_and_whole_agree(data: bytes, limits: Limits, draw: st.DataObject) -> None:
+@given(forwarded(), st.sampled_from(LIMITS), st.sampled_from(BASES), st.booleans())
+def test_what_proxies_say_is_read_alike(
+    data: bytes, limits: Limits, environ: dict[str, Any], trusted: bool
+) -> None:
+    found = agree(data, limits, environ, trusted=trusted)
+    if not trusted and not isinstance(found, int):
+        assert found[0]["wsgi.url_scheme"] == "http"
+        assert found[0]["SCRIPT_NAME"] == environ["SCRIPT_NAME"]
+
+
+@FUZZ
+@given(ANY | forwarded(), st.sampled_from(LIMITS), st.booleans(), st.data())
+def test_split_and_whole_agree(data: bytes, limits: Limits, trusted: bool, draw: st.DataObject) -> None:
     cuts = sorted(draw.draw(st.lists(st.integers(0, len(data)), max_size=8)))
     for implementation in IMPLEMENTATIONS:
         parser = PARSERS[implementation, limits]
-        assert pieces(parser, data, cuts, BASES[0]) == whole(parser, data, BASES[0])
+        expected = whole(parser, data, BASES[0], trusted=trusted)
+        assert pieces(parser, data, cuts, BASES[0], trusted=trusted) == expected
 
 
 @FUZZ
@@ -222,7 +272,7 @@ def test_what_is_taken_httptools_takes_alike(data: bytes) -> None:
     assert b"".join(urls) == target
     assert fields == strict
     built = policy.build(
-        method, target, (major, minor), fields, end, LIMITS[0], BASES[0], ("192.0.2.1", "1234")
+        method, target, (major, minor), fields, end, LIMITS[0], BASES[0], ("192.0.2.1", "1234"), None
     )
     assert facts(built) == found
 

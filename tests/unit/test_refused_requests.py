@@ -10,6 +10,7 @@ import pytest
 from fastwsgi import _impl, policy
 from fastwsgi.connection import Connection
 from fastwsgi.endpoint import Endpoint
+from fastwsgi.forwarding import Forwarding
 from fastwsgi.request import Limits
 from fastwsgi.wsgi import base_environ
 
@@ -41,7 +42,12 @@ def connection(lines: list[Line]) -> Connection:
         lines.append((status, environ, nbytes, seconds))
 
     endpoint = Endpoint(
-        _impl.Parser(limits), _impl.Serializer("x"), environ, limits, open_spool=io.BytesIO, log=log
+        _impl.Parser(limits, Forwarding()),
+        _impl.Serializer("x"),
+        environ,
+        limits,
+        open_spool=io.BytesIO,
+        log=log,
     )
     return Connection(endpoint, "192.0.2.1", "1234", 1.0)
 

@@ -17,6 +17,7 @@ import pytest
 
 from fastwsgi import _impl
 from fastwsgi.endpoint import Endpoint
+from fastwsgi.forwarding import Forwarding
 from fastwsgi.request import Limits, Request
 from fastwsgi.response import Response
 from fastwsgi.states import DONE, EXHAUSTED, PULLING, SENDING
@@ -39,7 +40,7 @@ class Region:
 def endpoint(region_of: Callable[[Any], Any] | None = None) -> Endpoint:
     bounds = Limits()
     return Endpoint(
-        _impl.Parser(bounds),
+        _impl.Parser(bounds, Forwarding()),
         _impl.Serializer("fastwsgi"),
         {},
         bounds,

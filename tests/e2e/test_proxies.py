@@ -1,0 +1,104 @@
+"""What a proxy in front says, over real sockets: believed of some peers, and of others only shown to the app."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.live import head
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.live import LiveServer, Reply
+
+    Start = Callable[..., LiveServer]
+
+ECHO = "tests.apps.echo:app"
+TOLD = ("X-Forwarded-Proto: https", "SCRIPT_NAME: /app", "X_Other: x")
+SENT = b"PROXY TCP4 203.0.113.9 192.0.2.7 4711 80\r\n"
+
+
+def environ(reply: Reply) -> dict[str, Any]:
+    assert reply.status == 200, reply
+    seen: dict[str, Any] = json.loads(reply.body)["environ"]
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("bind", "allowed", "believed"),
+    [
+        ("127.0.0.1:0", None, True),  # as by default
+        ("127.0.0.1:0", "192.0.2.0/24,127.0.0.0/8", True),
+        ("127.0.0.1:0", "*", True),
+        ("127.0.0.1:0", "192.0.2.1", False),
+        ("127.0.0.1:0", "", False),
+        ("unix", "192.0.2.1", True),  # as in gunicorn: whoever may open the file
+    ],
+)
+def test_whom_fields_are_believed(
+    live: Start, tmp_path: Path, bind: str, allowed: str | None, believed: bool
+) -> None:
+    args = () if allowed is None else ("--forwarded-allow-ips", allowed)
+    server = live(ECHO, *args, bind=f"unix:{tmp_path}/s" if bind == "unix" else bind)
+    found = environ(server.get("/app/x", *TOLD))
+    assert found["wsgi.url_scheme"] == ("https" if believed else "http")
+    assert (found["SCRIPT_NAME"], found["PATH_INFO"]) == (("/app", "/x") if believed else ("", "/app/x"))
+    assert found.get("HTTP_SCRIPT_NAME") == ("/app" if believed else None)
+    assert found["HTTP_X_FORWARDED_PROTO"] == "https"
+    assert "HTTP_X_OTHER" not in found
+    for fields in (("X-Forwarded-Proto: https", "X-Forwarded-Ssl: off"), ("SCRIPT_NAME: /other",)):
+        assert server.get("/app/x", *fields).status == (400 if believed else 200)
+
+
+def test_script_name_of_the_environment(live: Start) -> None:
+    server = live(ECHO, env={"SCRIPT_NAME": "/app/"})
+    found = environ(server.get("/app/x?y"))
+    assert (found["SCRIPT_NAME"], found["PATH_INFO"]) == ("/app", "/x")
+    assert environ(server.get("/app"))["PATH_INFO"] == ""
+    assert server.get("/apples").status == 400
+    assert environ(server.get("/other/x", "SCRIPT_NAME: /other"))["PATH_INFO"] == "/x"
+
+
+@pytest.mark.parametrize("mode", ["v1", "auto"])
+def test_a_proxy_header(live: Start, mode: str) -> None:
+    server = live(ECHO, "--proxy-protocol", mode, "--access-logfile", "-")
+    with server.connect() as peer:
+        peer.send(SENT[:20], SENT[20:] + head("/1"))
+        first = environ(peer.response())
+        second = environ(peer.request(head("/2")))
+    for found in (first, second):
+        assert (found["REMOTE_ADDR"], found["REMOTE_PORT"]) == ("203.0.113.9", "4711")
+        assert (found["PROXY_PROTOCOL"], found["PROXY_ADDR"], found["PROXY_PORT"]) == (
+            "TCP4",
+            "192.0.2.7",
+            "80",
+        )
+    server.stdout.wait_for(r'^203\.0\.113\.9 .*"GET /2 HTTP/1\.1" 200')
+    assert server.exchange(b"PROXY TCP4 nonsense\r\n" + head("/")).startswith(b"HTTP/1.1 400 ")
+    plain = server.get("/")
+    assert plain.status == (400 if mode == "v1" else 200)
+    if mode == "auto":
+        assert environ(plain)["REMOTE_ADDR"] == "127.0.0.1"
+
+
+def test_a_proxy_header_of_a_peer_that_may_send_none(live: Start) -> None:
+    server = live(ECHO, "--proxy-protocol", "v1", "--proxy-allow-from", "192.0.2.1")
+    assert server.exchange(SENT + head("/")).startswith(b"HTTP/1.1 403 ")
+
+
+def test_whoever_connects_and_closes_is_not_worth_a_line(live: Start) -> None:
+    """As health checks over TCP do, with a PROXY header or without."""
+    server = live(ECHO, "--proxy-protocol", "auto", "--access-logfile", "-")
+    for said in (b"", b"PROXY UNKNOWN\r\n", SENT):
+        with server.connect() as peer:
+            peer.send(said)
+    assert environ(server.request(SENT + head("/")))["REMOTE_ADDR"] == "203.0.113.9"
+    server.stdout.wait_for("GET /")
+    server.stop()
+    assert not re.search(r"\[(WARNING|ERROR|CRITICAL)\]", server.log.text), server.log.text
+    assert len(server.stdout.lines) == 1
