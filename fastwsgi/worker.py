@@ -5,7 +5,8 @@ Owns the order of its life: signals, title, the application, the loop, the word 
 
 - it exits when the master is gone: their socket pair is at its end, or the parent has changed;
 - the master hears of a failure to boot, with its reason, before the process exits;
-- until the loop runs, a signal to stop ends it at once; afterwards signals are events of the loop.
+- until the loop runs, a signal to stop ends it at once; afterwards signals are events of the loop;
+- however it ends, if Python code can still run, the hook worker_exit is called last, and once.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ import traceback
 from typing import TYPE_CHECKING, Final
 
 from . import app, gil, green, parallel
-from .errors import EXIT_APP_LOAD, EXIT_OK, EXIT_WORKER_BOOT, AppImportError, ConfigError
+from .errors import EXIT_APP_LOAD, EXIT_OK, EXIT_WORKER_BOOT, AppImportError, ConfigError, HookError
+from .hooks.observer import Observer
 from .logs import error_log
 from .processes import fork, scoreboard, stdio
 from .processes.report import WORN, Report
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
     from .config.settings import Config
     from .engine import Engine
+    from .hooks.calls import WorkerHooks
     from .logs.access_log import AccessLog
     from .parallel import Parallel
     from .processes.scoreboard import Company, Record
@@ -70,6 +73,7 @@ class Worker:
         master: pid of the master.
         error_log: the error log.
         access_log: the access log, if there is one.
+        hooks: the hooks that are called here.
     """
 
     def __init__(
@@ -84,11 +88,13 @@ class Worker:
         master: int,
         error_log: logging.Logger,
         access_log: AccessLog | None,
+        hooks: WorkerHooks,
     ) -> None:
         self._cfg, self._listeners, self._application = cfg, listeners, application
         self._record, self._company = record, company
         self._channel, self._master = channel, master
         self._error_log, self._access_log = error_log, access_log
+        self._hooks = hooks
         self._engine: Engine | Parallel
         self._max_requests = cfg.max_requests
         if cfg.max_requests:
@@ -99,12 +105,13 @@ class Worker:
 
     def run(self) -> int:
         """Live; return the exit code of the process."""
+        self._hooks.worker.pid = os.getpid()
         # Before the signals: an ABRT that comes early must find its handler.
-        signal.signal(signal.SIGABRT, signal.SIG_DFL)
+        signal.signal(signal.SIGABRT, self._on_abort if self._hooks.await_abort else signal.SIG_DFL)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._enable_stack_dumps()
         signals = Signals(_SIGNALS)
-        signals.install(_leave_boot)
+        signals.install(self._leave_boot)
         set_title(f"fastwsgi: worker [{self._cfg.proc_name}]")
         self._record.pid = os.getpid()
         try:
@@ -113,18 +120,21 @@ class Worker:
             # BaseException: an application may raise SystemExit while it is imported.
             report = _failure(exc)
             report.write(self._channel)
+            self._hooks.worker_exit()
             return report.code
         signals.hand_over()
         code = self._serve(signals)
         if self._in_order and code == EXIT_OK:
             fork.join_threads()
         self._error_log.info("Worker exiting (pid: %d)", os.getpid())
+        self._hooks.worker_exit()
         return code
 
     def _enable_stack_dumps(self) -> None:
         """Write all Python stacks to the error log on ABRT, as on a crash, and then die of it.
 
-        Done in C by the signal handler itself: it works while the app sleeps, spins, or holds the GIL.
+        Done in C by the signal handler itself: it works while the app sleeps, spins, or holds the GIL. The
+        handler that was there before calls the hooks afterwards, as soon as Python code can run.
         """
         for handler in self._error_log.handlers:
             if isinstance(handler, logging.StreamHandler):
@@ -135,8 +145,10 @@ class Worker:
                     pass
 
     def _boot(self) -> None:
+        self._hooks.post_fork()
+        application = load_app(self._cfg, self._application, self._error_log)
         self._engine = parallel.make_engine(
-            load_app(self._cfg, self._application, self._error_log),
+            self._hooks.post_worker_init(application),
             self._listeners,
             self._cfg,
             error_log=self._error_log,
@@ -146,12 +158,18 @@ class Worker:
             company=self._company,
             max_requests=self._max_requests,
             leave=self._leave,
+            observer=Observer.of(self._hooks),
         )
         self._engine.add_reader(self._channel, self._on_master_gone)
 
     def _serve(self, signals: Signals) -> int:
         self._engine.add_reader(signals.fd, lambda: self._on_signals(signals.take()))
         self._record.state = scoreboard.SERVING
+        self._hooks.worker.serve(
+            count=lambda: self._engine.requests,
+            beat=self._record.beat,
+            stop=lambda: self.ask_for_successor("a hook has set alive to False"),
+        )
         Report().write(self._channel)
         try:
             self._engine.run()
@@ -170,7 +188,25 @@ class Worker:
         if error is not None:
             self._error_log.error("Worker (pid:%d) fails", os.getpid(), exc_info=error)
         self._error_log.info("Worker exiting (pid: %d)", os.getpid())
+        self._hooks.worker_exit()
         fork.leave(EXIT_OK if error is None else EXIT_ERROR)
+
+    def _leave_boot(self, number: int, _frame: FrameType | None) -> None:
+        """Exit at once when told to stop before the first request; other signals are kept for later."""
+        if number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            if number != signal.SIGTERM:
+                self._hooks.worker_int()
+            self._hooks.worker_exit()
+            stdio.flush()
+            os._exit(EXIT_OK)
+
+    def _on_abort(self, number: int, _frame: FrameType | None) -> None:
+        """Call the hooks of a worker that hangs, and die of the signal all the same."""
+        self._hooks.worker_abort()
+        self._hooks.worker_exit()
+        stdio.flush()
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
 
     # --- events of the loop --------------------------------------------------------------------------------
 
@@ -213,6 +249,7 @@ class Worker:
                 self._drain()
             elif name in ("INT", "QUIT"):
                 self._in_order = False
+                self._hooks.worker_int()
                 self._engine.stop()
             elif name == "USR1":
                 error_log.reopen()
@@ -232,6 +269,7 @@ class Worker:
             self._drain()
 
     def _drain(self) -> None:
+        self._hooks.worker.end()
         self._record.state = scoreboard.DRAINING
         self._engine.shutdown(self._cfg.graceful_timeout)
         # If the master is gone as well, the address is free for the next server from now on.
@@ -250,18 +288,13 @@ def load_app(cfg: Config, application: WSGIApplication | str, error_log: logging
         return app.load(application)
 
 
-def _leave_boot(number: int, _frame: FrameType | None) -> None:
-    """Exit at once when told to stop before the first request; other signals are kept for later."""
-    if number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
-        stdio.flush()
-        os._exit(EXIT_OK)
-
-
 def _failure(exc: BaseException) -> Report:
     """Put into words why the worker cannot boot."""
     if isinstance(exc, AppImportError):
         return Report(EXIT_APP_LOAD, str(exc), app.explain(exc).removeprefix(str(exc)).strip())
     if isinstance(exc, ConfigError):
         return Report(EXIT_WORKER_BOOT, str(exc))
-    line = " ".join(f"Worker failed to boot: {type(exc).__name__}: {exc}".split())
-    return Report(EXIT_WORKER_BOOT, line, "".join(traceback.format_exception(exc)).rstrip())
+    told = exc.__cause__ if isinstance(exc, HookError) and exc.__cause__ else exc
+    reason = f"{exc}" if told is not exc else f"{type(exc).__name__}: {exc}"
+    line = " ".join(f"Worker failed to boot: {reason}".split())
+    return Report(EXIT_WORKER_BOOT, line, "".join(traceback.format_exception(told)).rstrip())

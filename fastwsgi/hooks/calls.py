@@ -16,13 +16,16 @@ from typing import TYPE_CHECKING, Any
 from ..errors import HookError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+
+    from _typeshed.wsgi import WSGIApplication
 
     from ..config.settings import Config
+    from ..processes.sockets import Listener
     from .actors import Server, WorkerView
     from .views import RequestView, ResponseView
 
-__all__ = ["Hooks", "WorkerHooks"]
+__all__ = ["Hooks", "MasterHooks", "WorkerHooks"]
 
 
 class Hooks:
@@ -36,6 +39,7 @@ class Hooks:
     def __init__(self, cfg: Config, log: Any) -> None:
         self._cfg = cfg
         self._log = log
+        self.has_abort_hooks = cfg.worker_abort is not None or cfg.worker_exit is not None
         self.has_request_hooks = cfg.pre_request is not None or cfg.post_request is not None
         self.post_request_takes = _most_arguments(cfg.post_request, (4, 3, 2))
 
@@ -135,21 +139,95 @@ class Hooks:
                 raise HookError(f"the hook {name} failed: {_in_words(exc)}") from exc
 
 
+class MasterHooks:
+    """The hooks that are called in the master, those of the configuration in force, with what they are shown.
+
+    Args:
+        cfg: the configuration to start with.
+        log: the error log.
+        server: what is shown of the master.
+    """
+
+    def __init__(self, cfg: Config, log: Any, server: Server) -> None:
+        self.server = server
+        self._hooks = Hooks(cfg, log)
+
+    def put_in_force(self, cfg: Config, log: Any, listeners: Iterable[Listener]) -> None:
+        """Call the hooks of this configuration from now on."""
+        self.server.adopt(cfg, log)
+        self.server.listen_on(listeners)
+        self._hooks = Hooks(cfg, log)
+
+    def on_starting(self) -> None:
+        """Tell that the server is about to start; raises ConfigError, and then it is not to."""
+        self.nworkers_changed(self.server.num_workers, None)
+        self._hooks.on_starting(self.server)
+
+    def when_ready(self) -> None:
+        """Tell that the sockets listen."""
+        self._hooks.when_ready(self.server)
+
+    def on_reload(self) -> None:
+        """Tell that workers are about to be replaced."""
+        self._hooks.on_reload(self.server)
+
+    def nworkers_changed(self, new: int, old: int | None) -> None:
+        """Tell that so many workers are wanted from now on."""
+        self.server.num_workers = new
+        self._hooks.nworkers_changed(self.server, new, old)
+
+    def pre_fork(self, age: int) -> WorkerHooks:
+        """Tell that a worker is about to be forked; return the hooks that are called in it."""
+        worker = self.server.make_worker(age)
+        self._hooks.pre_fork(self.server, worker)
+        return WorkerHooks(self._hooks, self.server, worker)
+
+    def forked(self, pid: int, hooks: WorkerHooks) -> None:
+        """Take note of a worker."""
+        hooks.worker.pid = pid
+        self.server.WORKERS[pid] = hooks.worker
+
+    def aborted(self, pid: int) -> None:
+        """Take note that a worker is ended since it hangs."""
+        worker = self.server.WORKERS.get(pid)
+        if worker is not None:
+            worker.aborted = True
+
+    def child_exit(self, pid: int) -> None:
+        """Tell that a worker has ended."""
+        worker = self.server.WORKERS.pop(pid, None)
+        if worker is not None:
+            worker.end()
+            self._hooks.child_exit(self.server, worker)
+
+    def pre_exec(self) -> None:
+        """Tell, in the process that is to be the new master, that the program is about to be run."""
+        self._hooks.pre_exec(self.server)
+
+    def on_exit(self) -> None:
+        """Tell that the master is about to end."""
+        self._hooks.on_exit(self.server)
+
+
 class WorkerHooks:
-    """The hooks that are called in a worker, with the two that they are called with."""
+    """The hooks that are called in a worker, with what they are shown."""
 
     def __init__(self, hooks: Hooks, server: Server, worker: WorkerView) -> None:
         self.hooks = hooks
         self.server = server
         self.worker = worker
+        self.await_abort = hooks.has_abort_hooks
+        self._has_exited = False
 
     def post_fork(self) -> None:
         """Tell that this worker was forked; raises HookError."""
         self.hooks.post_fork(self.server, self.worker)
 
-    def post_worker_init(self) -> None:
-        """Tell that the application is loaded; raises HookError."""
+    def post_worker_init(self, application: WSGIApplication) -> WSGIApplication:
+        """Tell that the application is loaded, and return what the hook has made of it; raises HookError."""
+        self.worker.boot(application)
         self.hooks.post_worker_init(self.worker)
+        return self.worker.wsgi or application
 
     def worker_int(self) -> None:
         """Tell that the worker was told to end at once."""
@@ -162,9 +240,11 @@ class WorkerHooks:
         self.hooks.worker_abort(self.worker)
 
     def worker_exit(self) -> None:
-        """Tell that this worker is about to end."""
-        self.worker.end()
-        self.hooks.worker_exit(self.server, self.worker)
+        """Tell, once, that this worker is about to end."""
+        if not self._has_exited:
+            self._has_exited = True
+            self.worker.end()
+            self.hooks.worker_exit(self.server, self.worker)
 
 
 def _most_arguments(hook: Callable[..., Any] | None, counts: tuple[int, ...]) -> int:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ..response import Response
     from .actors import WorkerView
-    from .calls import Hooks
+    from .calls import Hooks, WorkerHooks
 
 __all__ = ["Observer"]
 
@@ -33,6 +33,11 @@ class Observer:
         self._hooks = hooks
         self._worker = worker
         self._shows_response = hooks.post_request_takes == 4
+
+    @classmethod
+    def of(cls, hooks: WorkerHooks) -> Observer | None:
+        """Return the observer of a worker; None if its configuration has no hook of requests."""
+        return cls(hooks.hooks, hooks.worker) if hooks.hooks.has_request_hooks else None
 
     def around(self, app: WSGIApplication) -> WSGIApplication:
         """Return what calls pre_request before `app`."""

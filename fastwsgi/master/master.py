@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .. import __version__, _impl, gil, green, parallel
 from ..errors import EXIT_OK, ConfigError
+from ..hooks.actors import Server
+from ..hooks.calls import MasterHooks
 from ..logs import error_log
 from ..processes import fork, memory, stdio
 from ..processes.report import WORN
@@ -84,6 +86,7 @@ class Master:
         self._exit_code: int | None = None
         self._log: logging.Logger
         self._generation: Generation  # in force
+        self._hooks: MasterHooks
         self._machine: supervision.Supervisor
         self._selector: selectors.BaseSelector
         self._scoreboard: Scoreboard
@@ -91,7 +94,7 @@ class Master:
         self._acts: dict[type, Callable[[Any], Sequence[Action] | None]] = {
             actions.Log: self._write_log,
             actions.Fork: self._fork,
-            actions.Signal: lambda action: send(action.pid, action.name),
+            actions.Signal: self._signal,
             actions.Explain: self._explain,
             actions.Call: self._call,
             actions.Weigh: self._weigh,
@@ -116,7 +119,9 @@ class Master:
         with ExitStack() as stack:
             self._start(stack)
             try:
-                return self._watch()
+                code = self._watch()
+                self._hooks.on_exit()
+                return code
             except BaseException:
                 self._log.exception("The master fails, and stops its workers")
                 for pid in self._hands:
@@ -128,6 +133,9 @@ class Master:
     def _start(self, stack: ExitStack) -> None:
         """Do, in order, what the first worker needs; what is to be undone at the end goes to `stack`."""
         self._log = error_log.setup(self._cfg)
+        server = Server(self._cfg, self._log, master_pid=self._launch.predecessor)
+        self._hooks = MasterHooks(self._cfg, self._log, server)
+        self._hooks.on_starting()
         self._generation = self._generations[0] = Generation.first(self._cfg, self._launch)
         stack.callback(self._close_generations)
         self._say_who_starts()
@@ -142,6 +150,8 @@ class Master:
         self._machine = supervision.Supervisor(_policy(self._generation))
         # Said only now that every signal is answered: whoever waits for this line may send one.
         self._say_where(self._generation)
+        server.listen_on(self._generation.listeners)
+        self._hooks.when_ready()
 
     def _say_who_starts(self) -> None:
         self._log.info("Starting fastwsgi %s (%s)", __version__, _impl.describe())
@@ -222,6 +232,7 @@ class Master:
                 # An orphan that process 1 inherits.
                 continue
             hand.record.clear(time.monotonic())  # nobody is to leave connections to it
+            self._hooks.child_exit(hand.pid)
             # Its last words may still be on the way.
             while self._hear(hand):
                 pass
@@ -249,6 +260,12 @@ class Master:
 
     def _call(self, action: actions.Call) -> None:
         """Call a hook."""
+        getattr(self._hooks, action.name)(*action.arguments)
+
+    def _signal(self, action: actions.Signal) -> None:
+        if action.name == "ABRT":
+            self._hooks.aborted(action.pid)
+        send(action.pid, action.name)
 
     def _upgrade(self, _: actions.Upgrade) -> list[Action]:
         """Start a new master on our sockets."""
@@ -269,6 +286,7 @@ class Master:
             ours, theirs = socket.socketpair()
         except OSError as exc:
             return self._machine.fork_failed(action.age, exc.strerror or str(exc), now)
+        hooks = self._hooks.pre_fork(action.age)
 
         def child() -> int:
             self._leave_to_child()
@@ -283,6 +301,7 @@ class Master:
                 master=master,
                 error_log=self._log,
                 access_log=generation.access_log,
+                hooks=hooks,
             ).run()
 
         try:
@@ -292,6 +311,7 @@ class Master:
             return self._machine.fork_failed(action.age, exc.strerror or str(exc), now)
         finally:
             theirs.close()
+        self._hooks.forked(pid, hooks)
         hand = self._hands[pid] = Hand(pid, action.age, ours, record)
         self._selector.register(ours, selectors.EVENT_READ, functools.partial(self._hear, hand))
         return self._machine.forked(action.age, pid, now, random.random())  # noqa: S311 - no secret
@@ -343,6 +363,7 @@ class Master:
         """Have the next workers forked, and the master log, as a generation says."""
         self._log = generation.take_effect(self._generation)
         self._generation = generation
+        self._hooks.put_in_force(generation.cfg, self._log, generation.listeners)
         set_title(f"fastwsgi: master [{generation.cfg.proc_name}]")
 
     def _forget_generations(self) -> None:

@@ -111,7 +111,7 @@ class Supervisor:
 
     def started(self, now: float) -> list[Action]:
         """Begin: the sockets are bound, nothing is forked."""
-        return [Call("nworkers_changed", (self.wanted, None)), *self._balance(now)]
+        return self._balance(now)
 
     def forked(self, age: int, pid: int, now: float, share: float = 0.0) -> list[Action]:
         """Take note that worker `age` is process `pid`; `share` is its part of the jitter, from 0 to 1."""
@@ -229,7 +229,12 @@ class Supervisor:
             return []
         overtaken, self.policy = self.policy.revision, policy
         self._boots.reset()
+        before = self.wanted
         actions = self._want(_workers_of(policy))
+        if self.wanted == before:
+            # As gunicorn, at every reload: the hook may be one that was not there before.
+            actions.append(Call("nworkers_changed", (self.wanted, before)))
+        actions.append(Call("on_reload", ()))
         for worker in self._roster.serving(WorkerState.BOOTING):
             # A replacement now overtaken is dropped; others that boot are needed, should this reload fail.
             if self._before is None or worker.revision == overtaken != self._before[0].revision:

@@ -193,9 +193,12 @@ def test_the_hooks_of_a_worker() -> None:
     server = server_of(cfg)
     worker = server.make_worker(1)
     hooks = WorkerHooks(Hooks(cfg, LOG), server, worker)
-    for name in names:
+    for name in (*names, "worker_exit"):  # the last is told once
         assert worker.alive is (name not in ("worker_abort", "worker_exit"))
-        getattr(hooks, name)()
+        if name == "post_worker_init":
+            assert hooks.post_worker_init(hello) is worker.wsgi is hello
+        else:
+            getattr(hooks, name)()
     both = ("post_fork", "worker_exit")
     assert got == [(name, (server, worker) if name in both else (worker,)) for name in names]
 

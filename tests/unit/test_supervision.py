@@ -89,8 +89,10 @@ class World:
             elif isinstance(action, Explain):
                 self.explained.append(action.pid)
             elif isinstance(action, Call):
-                assert action.name == "nworkers_changed"
-                self.numbers.append(action.arguments)
+                if action.name == "nworkers_changed":
+                    self.numbers.append(action.arguments)
+                else:
+                    assert action == Call("on_reload", ())
             elif isinstance(action, Weigh):
                 sizes = {pid: self.memory.get(pid, 0) for pid in action.pids}
                 waiting += self.machine.weighed(sizes, self.now)
@@ -743,8 +745,22 @@ def test_failed_reload_to_fewer_keeps_all() -> None:
     world = World(4).serve().hup(workers=2).fails(105).ends(105, 4)
     assert world.pids() == [101, 102, 103, 104]
     assert world.machine.wanted == 4
-    assert world.numbers == [(4, None), (2, 4), (4, 2)]
+    assert world.numbers == [(2, 4), (4, 2)]
     assert world.take() == []
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_hooks_are_told_of_a_reload_before_it_begins(workers: int) -> None:
+    """As gunicorn does, also where the number of workers stays."""
+    world = World(2).serve()
+    told, reload, *rest = [
+        action
+        for action in world.machine.reloaded(Policy(workers=workers, revision=1), world.now)
+        if not isinstance(action, Log)
+    ]
+    assert told == Call("nworkers_changed", (workers, 2))
+    assert reload == Call("on_reload", ())
+    assert any(isinstance(action, Fork) for action in rest)
 
 
 def test_second_hup_starts_over() -> None:

@@ -1,0 +1,176 @@
+"""Hooks of a configuration file, beside gunicorn's: in the same processes, in the same order, with the same."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.live import DEADLINE, ENGINE, ROOT, Peer, head
+from tests.processes import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+SERVERS = {
+    "fastwsgi": ("fastwsgi",),
+    "gunicorn": ("gunicorn", "--no-control-socket"),
+}
+INLINE_ONLY = pytest.mark.skipif(bool(ENGINE), reason="a request hangs this engine's worker inline only")
+
+
+class Journal:
+    """What the hooks of a server have written down, and the server."""
+
+    def __init__(self, path: Path, process: subprocess.Popen[str]) -> None:
+        self._path = path
+        self.process = process
+
+    @property
+    def calls(self) -> list[list[Any]]:
+        """All calls: hook, pid, arguments."""
+        text = self._path.read_text() if self._path.exists() else ""
+        return [json.loads(line) for line in text.splitlines()]
+
+    def count(self, name: str) -> int:
+        return sum(call[0] == name for call in self.calls)
+
+    def wait_for(self, name: str, count: int = 1) -> list[Any]:
+        """Return the last of so many calls of a hook, once there are so many."""
+        eventually(lambda: self.count(name) >= count or self.process.poll() is not None)
+        calls = [call for call in self.calls if call[0] == name]
+        assert len(calls) == count, (name, self.calls)
+        return calls[-1]
+
+    def request(self, target: str) -> Peer:
+        """Send a request; its answer may not come for long."""
+        host, port = self.wait_for("when_ready")[2:]
+        peer = Peer((host, port))
+        peer.send(head(target, "Connection: close"))
+        return peer
+
+    def get(self, target: str) -> int:
+        """Return the status of an answer."""
+        with self.request(target) as peer:
+            return peer.response().status
+
+    def signal(self, name: str) -> None:
+        self.process.send_signal(getattr(signal, f"SIG{name}"))
+
+    def by_process(self) -> dict[str, list[Any]]:
+        """Return the calls of each process, in order, without what differs between two runs."""
+        found: dict[str, list[Any]] = defaultdict(list)
+        ages: dict[int, str] = {}
+        masters: list[int] = []
+        for name, pid, *args in self.calls:
+            if name == "post_fork":
+                ages[pid] = f"worker {args[0]} of {masters[-1] and len(masters)}"
+            elif pid not in ages and pid not in masters:
+                masters.append(pid)
+            who = ages.get(pid) or f"master {masters.index(pid) + 1}"
+            found[who].append((name, *(args if name != "when_ready" else ())))
+        return found
+
+
+@contextlib.contextmanager
+def running(
+    server: str, path: Path, *args: str, app: str = "tests.apps.hooked:app", **env: str
+) -> Iterator[Journal]:
+    """Run a server with every hook set; the test ends it."""
+    log = path.with_suffix(".log").open("w")
+    with log:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", *SERVERS[server], *ENGINE),
+                *("-c", "python:tests.apps.hooks_config", "-b", "127.0.0.1:0", *args, app),
+            ],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "HOOKS_FILE": str(path), **env},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            text=True,
+        )
+        try:
+            yield Journal(path, process)
+        except BaseException:
+            sys.stderr.write(path.with_suffix(".log").read_text())
+            raise
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.wait(DEADLINE)
+
+
+def log_of(path: Path) -> str:
+    return path.with_suffix(".log").read_text()
+
+
+# --- beside gunicorn --------------------------------------------------------------------------------------
+
+
+def gracefully(it: Journal) -> None:
+    it.wait_for("post_worker_init")
+    assert it.get("/path%20a?q=1") == 200
+    it.wait_for("post_request")
+    it.signal("HUP")
+    it.wait_for("post_worker_init", 2)
+    it.wait_for("child_exit")
+    it.signal("TTIN")
+    it.wait_for("post_worker_init", 3)
+    it.signal("TTOU")
+    it.wait_for("child_exit", 2)
+    it.signal("TERM")
+
+
+def quickly(it: Journal) -> None:
+    it.wait_for("post_worker_init")
+    it.signal("INT")
+
+
+def hanging(it: Journal) -> None:
+    it.wait_for("post_worker_init")
+    with it.request("/hang"):
+        it.wait_for("worker_abort")
+        it.wait_for("child_exit")
+        it.wait_for("post_worker_init", 2)
+    it.signal("TERM")
+
+
+def failing(it: Journal) -> None:
+    it.wait_for("post_worker_init")
+    assert it.get("/fails") == 500
+    it.wait_for("post_request")
+    it.signal("TERM")
+
+
+@pytest.mark.parametrize(
+    ("drive", "args"),
+    [
+        pytest.param(gracefully, (), id="gracefully"),
+        pytest.param(quickly, (), id="quickly"),
+        pytest.param(hanging, ("--timeout", "1"), id="hanging", marks=INLINE_ONLY),
+    ],
+)
+def test_calls_are_those_of_gunicorn(
+    drive: Callable[[Journal], None], args: tuple[str, ...], tmp_path: Path
+) -> None:
+    calls = {}
+    for server in SERVERS:
+        with running(server, tmp_path / server, *args) as it:
+            drive(it)
+            assert it.process.wait(DEADLINE) == 0
+        calls[server] = it.by_process()
+    if drive is hanging:
+        # Our master forks the next worker when it aborts one, and does not wait for that one's end.
+        for found in calls.values():
+            found["master 1"] = sorted(call[:2] for call in found["master 1"])
+    assert calls["fastwsgi"] == calls["gunicorn"]
