@@ -312,6 +312,7 @@ cdef class Parser:
 
         request = Request.__new__(Request)
         request.environ = environ
+        request.method, request.target = method, uri
         request.version = version
         request.keep_alive = version
         request.is_head = method is HEAD

@@ -38,7 +38,7 @@ cdef class Engine(Waiting):
     cdef bint _may_gather(self, Connection connection) except -1
     @cython.locals(began=double, is_more=bint, may_hold=bint)
     cdef bint _drive(self, Channel channel, Response response) except -1
-    @cython.locals(runner=Runner)
+    @cython.locals(runner=Runner, request=Request)
     cdef object _step_down(self, Channel channel, Response response)
     @cython.locals(runner=Runner)
     cdef object _step_up(self, Channel channel)

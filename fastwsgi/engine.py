@@ -273,9 +273,11 @@ class Engine(Waiting):
         return True
 
     def _step_down(self, channel: Channel, response: Response) -> None:
-        """Let another thread go on with the loop while this one calls the app."""
+        """Show what the app is called for, and let another thread go on with the loop meanwhile."""
+        runner = channel.runner
+        request = response.request
+        self._places.enter(runner.number, self._now, request.method, request.target)
         if self._crew is not None:
-            runner = channel.runner
             runner.stamp(self._date)
             response.serializer = runner.serializer
             runner.job = channel
@@ -286,11 +288,14 @@ class Engine(Waiting):
             self._crew.step_down(runner.number)
             if turn is not None:
                 turn.acquire()
+                runner.since = self._io.monotonic()
+                self._places.enter(runner.number, runner.since, request.method, request.target)
 
     def _step_up(self, channel: Channel) -> None:
         """Come back from the app: to lead if nobody does."""
+        runner = channel.runner
+        self._places.leave(runner.number)
         if self._crew is not None:
-            runner = channel.runner
             self._crew.step_up(runner.number)
             runner.relieves = self._seats.are_scarce()
             self._seats.give_back(self._wake)

@@ -1,6 +1,7 @@
 cimport cython
 
 from ._io cimport IO as CIO
+from ._places cimport Places as CPlaces
 from .channel cimport Channel
 from .connection cimport Connection
 from .crew cimport Crew
@@ -19,6 +20,7 @@ cdef class Loop:
     cdef object _error_log, _access_log, _heartbeat, _error, _context, _leave, _let_run, _own
     cdef CIO _io
     cdef Deadlines _deadlines
+    cdef CPlaces _places
     cdef CSerializer _serializer
     cdef Crew _crew
     cdef Reception _reception

@@ -25,7 +25,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from . import green, http11
-from ._impl import IO, Serializer
+from ._impl import IO, Places, Serializer
+from ._places_py import SIZE
 from .acceptor import Acceptor, make_acceptors
 from .channel import Channel
 from .crew import Crew
@@ -68,6 +69,7 @@ class Loop:
         heartbeat: Callable[[float], None],
         multiprocess: bool,
         company: Company | None = None,
+        places: Any = None,
         seats: Seats | None = None,
         leave: Callable[[BaseException | None], None] | None = None,
         errors: Any = None,
@@ -76,7 +78,7 @@ class Loop:
 
         `heartbeat` is called about twice a second with the monotonic time; `multiprocess` tells the app
         whether others serve beside this one; `company` are those others, to share connections with them;
-        `seats` in the app are those of all loops of the worker, if there are more than this;
+        `places` show what its threads have in the app; `seats` in it are those of all loops of the worker;
         `leave` may end the process, with an error if there was one, where run() cannot return, since its
         thread is in the app; `errors` is `wsgi.errors`, standard error by default.
         """
@@ -94,14 +96,11 @@ class Loop:
         self._current: Channel | None = None  # what is being handled; see _contain()
         self._ready = 0  # events in the batch, and
         self._index = 0  # how many of them were handled
-        self._now = self._io.monotonic()
-        self._polled = self._now
-        self._next_beat = 0.0
-        self._next_second = 0.0
+        self._now = self._polled = self._io.monotonic()
+        self._next_beat = self._next_second = 0.0
         self._pace = 0.0  # seconds: the longest of the app's recent times, fading
         self._keeps_alive = cfg.keepalive > 0
-        self._stopped = False
-        self._stopping = False
+        self._stopped = self._stopping = False
         self._stop_at = NEVER
         # Threads.
         self._threads = cfg.worker_connections if cfg.worker_class == "gevent" else cfg.threads
@@ -109,6 +108,7 @@ class Loop:
         self._let_run = green.make_wait(self._io.fileno()) if green.is_patched() else None
         self._context = contextvars.copy_context()
         self._date = ""
+        self._places = places or Places(bytearray(SIZE))
         self._serializer = Serializer(SERVER_SOFTWARE)  # for answers that no thread has the app make
         self.runners: list[Runner] = []
         self._runner = self._add_runner()  # of the thread that leads
@@ -211,7 +211,6 @@ class Loop:
             self._crew = Crew(self._threads + 1, start=self._start_thread, **green.primitives())
         self._reception.open(self._now)
         try:
-            self._own.runner = self._runner
             self._work(self._runner)
             if self._error is not None:
                 raise self._error
@@ -257,7 +256,6 @@ class Loop:
         try:
             if is_needed:
                 self._runner = self._add_runner() if number == len(self.runners) else self.runners[number]
-                self._own.runner = self._runner
                 self._work(self._runner)
         except BaseException as error:
             self._error = error
@@ -272,6 +270,8 @@ class Loop:
 
     def _work(self, me: Runner) -> None:
         """Take part until the loop ends."""
+        self._own.runner = me
+        self._places.sit(me.number, threading.get_ident())
         while not self._has_ended():
             try:
                 if self._has_lost(me):

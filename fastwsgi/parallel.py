@@ -22,6 +22,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from . import gil
+from ._impl import Places
 from .config.cpus import available_cpus
 from .engine import Engine
 from .processes.sockets import Listener
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from .config.settings import Config
     from .logs.access_log import AccessLog
     from .processes.scoreboard import Company
-    from .runner import Runner
 
 __all__ = ["Parallel", "loops_at_most", "make_engine"]
 
@@ -47,13 +47,22 @@ def loops_at_most() -> int:
 
 
 def make_engine(
-    app: Callable[..., Any], listeners: Sequence[Listener], cfg: Config, *, company: Company, **options: Any
+    app: Callable[..., Any],
+    listeners: Sequence[Listener],
+    cfg: Config,
+    *,
+    company: Company,
+    memory: memoryview,
+    **options: Any,
 ) -> Engine | Parallel:
-    """Return what serves `app` in a worker: one loop, or several where they can run side by side."""
+    """Return what serves `app` in a worker: one loop, or several where they can run side by side.
+
+    In `memory` they show what they have in the app.
+    """
     count = min(loops_at_most(), cfg.threads, company.loops)
     if count == 1 or cfg.worker_class == "gevent":
-        return Engine(app, listeners, cfg, company=company, **options)
-    return Parallel(count, app, listeners, cfg, company=company, **options)
+        return Engine(app, listeners, cfg, company=company, places=Places(memory), **options)
+    return Parallel(count, app, listeners, cfg, company=company, memory=memory, **options)
 
 
 class _Calls:
@@ -128,6 +137,7 @@ class Parallel:
         access_log: AccessLog | None,
         heartbeat: Callable[[float], None],
         company: Company,
+        memory: memoryview,
         max_requests: int = 0,
         leave: object = None,
         **options: Any,
@@ -153,6 +163,7 @@ class Parallel:
                 access_log=place.access_log,
                 heartbeat=place.beat,
                 company=company.of_loop(number),
+                places=Places(memory, number, count),
                 seats=seats,
                 wake=place.wake,
                 max_requests=-(-max_requests // count),
@@ -162,11 +173,6 @@ class Parallel:
             place.thread = threading.Thread(
                 target=self._run, args=(place,), name=f"fastwsgi-loop-{number}", daemon=True
             )
-
-    @property
-    def runners(self) -> list[Runner]:
-        """The threads of all loops."""
-        return [runner for place in self._places for runner in place.engine.runners]
 
     @property
     def requests(self) -> int:

@@ -158,12 +158,13 @@ def build(
     is_10 = version[1] == b"0"
     request = Request(environ, 0 if is_10 else 1, head_end)
     request.is_head = method == b"HEAD"
-    environ["REQUEST_METHOD"] = method.decode("ascii")
+    environ["REQUEST_METHOD"] = request.method = method.decode("ascii")
     environ["SERVER_PROTOCOL"] = "HTTP/1.0" if is_10 else "HTTP/1.1"
     environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = remote
     if forwarding is not None:
         _set_forwarded(environ, *forwarding.read(fields))
     authority = _set_target(environ, method, target)
+    request.target = environ["RAW_URI"]
     framing = _set_fields(request, fields, limits.header_map, forwarding)
     _check_host(request, framing)
     if authority is not None:

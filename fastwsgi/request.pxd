@@ -5,6 +5,7 @@ cimport cython
 @cython.freelist(64)
 cdef class Request:
     cdef public dict environ
+    cdef public str method, target
     cdef public int version
     cdef public Py_ssize_t head_end
     cdef public long long content_length

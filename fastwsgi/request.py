@@ -31,7 +31,9 @@ class Request:
         "head_end",
         "is_head",
         "keep_alive",
+        "method",
         "stream",
+        "target",
         "upgrade",
         "version",
     )
@@ -39,6 +41,8 @@ class Request:
     def __init__(self, environ: dict[str, Any], version: int, head_end: int) -> None:
         """Start a request without a body that asks for nothing special."""
         self.environ = environ
+        self.method = ""  # and
+        self.target = ""  # as they came, whatever the app does with environ
         self.version = version  # 0 for HTTP/1.0, 1 for 1.1 and the later ones of 1.x
         self.head_end = head_end  # offset just past the blank line, in the buffer that was parsed
         self.content_length = 0  # bytes of body to come; -1 = chunked

@@ -36,16 +36,6 @@ class Runner:
         """Return whether the app has taken over the connection of its request."""
         return self.job is not None and bool(self.job.is_given())
 
-    def describe(self, now: float) -> str:
-        """Return in words what it has in the app, and for how long; "" for nothing."""
-        job = self.job
-        response = job.response if job is not None else None
-        if response is None:
-            return ""
-        environ = response.request.environ
-        request = f"{environ.get('REQUEST_METHOD')} {environ.get('RAW_URI')}"  # the app may have emptied it
-        return f"thread {self.number}: {request!a} for {now - self.since:.1f} s"
-
     def stamp(self, date: str) -> None:
         """Set the Date of answers; to be called by this thread, who alone knows that it makes none now."""
         if self._date is not date:

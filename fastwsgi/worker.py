@@ -13,11 +13,9 @@ from __future__ import annotations
 
 import faulthandler
 import logging
-import operator
 import os
 import random
 import signal
-import time
 import traceback
 from typing import TYPE_CHECKING, Final
 
@@ -43,18 +41,11 @@ if TYPE_CHECKING:
     from .parallel import Parallel
     from .processes.scoreboard import Company, Record
     from .processes.sockets import Listener
-    from .runner import Runner
 
 __all__ = ["Worker", "load_app"]
 
 EXIT_ERROR: Final = 1
 """The loop itself failed. Not one of the codes that mean a failure to boot."""
-
-_NEAR_TIMEOUT: Final = 0.5
-"""Share of `timeout` without a sign of life after which the worker says what it is doing, if it can."""
-
-_NAMED: Final = 20
-"""Requests that it names then, of those that have been in the app for longest."""
 
 _SIGNALS: Final = ("TERM", "INT", "QUIT", "USR1", "HUP", "USR2", "WINCH", "TTIN", "TTOU")
 """Taken over from the master's handlers; those that mean nothing to a worker are so ignored, not deadly."""
@@ -69,6 +60,7 @@ class Worker:
         application: the WSGI application, or its name if it is to be loaded here.
         record: this worker's place on the scoreboard.
         company: all workers, on the scoreboard.
+        memory: where it shows what it has in the app.
         channel: our end of a socket pair whose other end only the master has.
         master: pid of the master.
         error_log: the error log.
@@ -84,6 +76,7 @@ class Worker:
         application: WSGIApplication | str,
         record: Record,
         company: Company,
+        memory: memoryview,
         channel: int,
         master: int,
         error_log: logging.Logger,
@@ -91,7 +84,7 @@ class Worker:
         hooks: WorkerHooks,
     ) -> None:
         self._cfg, self._listeners, self._application = cfg, listeners, application
-        self._record, self._company = record, company
+        self._record, self._company, self._memory = record, company, memory
         self._channel, self._master = channel, master
         self._error_log, self._access_log = error_log, access_log
         self._hooks = hooks
@@ -99,7 +92,6 @@ class Worker:
         self._max_requests = cfg.max_requests
         if cfg.max_requests:
             self._max_requests += random.randint(0, cfg.max_requests_jitter)  # noqa: S311 - no secret
-        self._warned = False
         self._is_worn = False
         self._in_order = True  # time to let the application's threads end
 
@@ -156,6 +148,7 @@ class Worker:
             heartbeat=self._beat,
             multiprocess=self._cfg.workers > 1,
             company=self._company,
+            memory=self._memory,
             max_requests=self._max_requests,
             leave=self._leave,
             observer=Observer.of(self._hooks),
@@ -214,12 +207,6 @@ class Worker:
         """Show a sign of life, the last there was."""
         self._record.beat(progress)
         self._record.requests = self._engine.requests
-        in_app = sorted(
-            (runner for runner in self._engine.runners if runner.job is not None),
-            key=operator.attrgetter("since"),
-        )
-        self._record.show_app(len(in_app), in_app[0].since if in_app else 0.0)
-        self._warn_of_hang(progress, in_app)
         if self._engine.requests >= self._max_requests > 0:
             self.ask_for_successor(f"it has served {self._engine.requests} requests")
         # A preloaded application may have forked processes that hold the master's end of the pair open.
@@ -231,17 +218,6 @@ class Worker:
         if not self._is_worn and self._record.state == scoreboard.SERVING:
             self._is_worn = True
             Report(WORN, why).write(self._channel)
-
-    def _warn_of_hang(self, progress: float, in_app: Sequence[Runner]) -> None:
-        """Say which requests keep all threads, shortly before the master ends this worker because of it."""
-        now = time.monotonic()
-        is_near = now - progress > self._cfg.timeout * _NEAR_TIMEOUT > 0
-        if is_near and not self._warned:
-            doing = "; ".join(runner.describe(now) for runner in in_app[:_NAMED])
-            more = len(in_app) - _NAMED
-            doing += f"; and {more} more" if more > 0 else ""
-            self._error_log.warning("Worker (pid:%d) is not getting on: %s", os.getpid(), doing)
-        self._warned = is_near
 
     def _on_signals(self, names: Sequence[str]) -> None:
         for name in names:

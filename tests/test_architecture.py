@@ -23,9 +23,11 @@ FLOORS = {
     " networks forwarding proxy_header"
     " request policy _parser_py _octets _parser _serializer_py _serializer"
     " deadlines body chunked endpoint wsgi response connection hooks.views",
-    2: "gil green _io_py _io _impl processes.stdio processes.signals processes.fork processes.title"
+    2: "gil green _io_py _io _places_py _places"
+    " _impl processes.stdio processes.signals processes.fork processes.title"
     " processes.report processes.memory processes.pidfile processes.environment processes.identity processes.daemon"
     " processes.watcher processes.sockets processes.launch processes.systemd processes.scoreboard"
+    " processes.in_flight"
     " logs.error_log logs.access_format logs.access_log"
     " app hooks.actors hooks.calls hooks.observer config.command_line config.config_file config.cpus config.sources files",
     3: "crew handover runner seats acceptor channel stream reception loop waiting engine parallel",

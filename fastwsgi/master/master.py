@@ -25,6 +25,7 @@ from ..hooks.actors import Server
 from ..hooks.calls import MasterHooks
 from ..logs import error_log
 from ..processes import fork, memory, stdio
+from ..processes.in_flight import InFlight
 from ..processes.report import WORN
 from ..processes.scoreboard import Scoreboard
 from ..processes.signals import Signals
@@ -90,6 +91,7 @@ class Master:
         self._machine: supervision.Supervisor
         self._selector: selectors.BaseSelector
         self._scoreboard: Scoreboard
+        self._in_flight: InFlight
         self._signals: Signals
         self._acts: dict[type, Callable[[Any], Sequence[Action] | None]] = {
             actions.Log: self._write_log,
@@ -143,6 +145,8 @@ class Master:
             self._preload()
         self._scoreboard = Scoreboard(SLOTS, parallel.loops_at_most())
         stack.callback(self._scoreboard.close)
+        self._in_flight = InFlight(SLOTS)
+        stack.callback(self._in_flight.close)
         self._take_signals(stack)
         before = set_title(f"fastwsgi: master [{self._cfg.proc_name}]")
         if before:
@@ -256,7 +260,9 @@ class Master:
         self._exit_code = action.code
 
     def _explain(self, action: actions.Explain) -> None:
-        """Log what a worker about to be aborted has in flight."""
+        """Log what a worker about to be aborted has in flight: it may be unable to tell."""
+        shown = self._in_flight.show(self._hands[action.pid].record.slot, time.monotonic())
+        self._log.error("Worker (pid:%d) has in flight: %s", action.pid, shown)
 
     def _call(self, action: actions.Call) -> None:
         """Call a hook."""
@@ -281,6 +287,7 @@ class Master:
         application = generation.application if self._preloaded is None else self._preloaded
         record = self._scoreboard.record(action.slot)
         record.clear(now)
+        self._in_flight.clear(action.slot)
         master = os.getpid()
         try:
             ours, theirs = socket.socketpair()
@@ -297,6 +304,7 @@ class Master:
                 application=application,
                 record=record,
                 company=self._scoreboard.company(action.slot),
+                memory=self._in_flight.memory(action.slot),
                 channel=theirs.fileno(),
                 master=master,
                 error_log=self._log,

@@ -17,7 +17,7 @@ __all__ = ["Company", "Record", "Scoreboard"]
 FIELDS: Final = 8
 """Fields of a record. 8 x 8 bytes make a cache line."""
 
-_BEAT, _REQUESTS, _PID, _STATE, _CONNECTIONS, _TURN, _IN_APP, _SINCE = range(8)
+_BEAT, _REQUESTS, _PID, _STATE, _CONNECTIONS, _TURN = range(6)
 _USED: Final = 0  # of the board's own record, behind those of the slots: how many of them were ever in use
 
 _AWAY: Final = 0.01  # seconds; a worker that has not looked for events for so long is busy with a request
@@ -78,21 +78,6 @@ class Record:
     def state(self, state: int) -> None:
         for first in range(self._first, self._first + self._size, FIELDS):
             self._ints[first + _STATE] = state
-
-    @property
-    def in_app(self) -> int:
-        """Requests that its threads had in the app when it last gave a sign of life."""
-        return int(self._ints[self._first + _IN_APP])
-
-    @property
-    def since(self) -> float:
-        """When the oldest of them was called, or went on, in monotonic seconds; 0 if there is none."""
-        return float(self._floats[self._first + _SINCE])
-
-    def show_app(self, count: int, since: float) -> None:
-        """Show how many requests are in the app, and since when the oldest is."""
-        self._ints[self._first + _IN_APP] = count
-        self._floats[self._first + _SINCE] = since
 
 
 BOOTING, SERVING, DRAINING = range(3)

@@ -460,6 +460,7 @@ def test_hung_worker_is_explained_and_replaced(live: Callable[..., LiveServer], 
         peer = server.connect()
         peer.send(GET % b"/hold-the-gil")
     hung = server.wait_for_log(r"WORKER TIMEOUT \(pid:(\d+)\)")[1]
+    server.wait_for_log(rf"\(pid:{hung}\) has in flight: thread 0 \(0x[0-9a-f]{{16}}\): GET /\S+ for \d+")
     server.wait_for_log(r'processes.py", line \d+ in app')
     server.wait_for_log(rf"Worker \(pid:{hung}\) was ended by the master's SIGABRT")
     assert server.get("/").text != hung

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fastwsgi import gil, parallel
+from fastwsgi._places_py import SIZE
 from fastwsgi.config.settings import Config
 from fastwsgi.logs.access_log import AccessLog
 from fastwsgi.processes import sockets
@@ -89,6 +90,7 @@ def running(app: Callable[..., Any] = hello, *, access_log: Any = None, **settin
         heartbeat=beats.append,
         multiprocess=False,
         company=board.company(0),
+        memory=memoryview(bytearray(SIZE)),
     )
     ours, theirs = socket.socketpair()
     errors: list[BaseException] = []

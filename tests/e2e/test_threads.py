@@ -125,8 +125,9 @@ def test_all_threads_hang_while_requests_wait(live: Callable[..., LiveServer], g
     (worker,) = wait_for_workers(server, 1)
     with gate.enter(server), gate.enter(server), server.connect() as waiting:
         waiting.send(GET)
-        server.wait_for_log(r"is not getting on: thread \d: 'GET /block\?.*; thread \d: 'GET /block\?.* for")
         server.wait_for_log(rf"WORKER TIMEOUT \(pid:{worker}\)")
+        stay = r"thread \d \(0x[0-9a-f]{16}\): GET /block\?\S+ for [\d.]+ s"
+        server.wait_for_log(rf"Worker \(pid:{worker}\) has in flight: {stay}; {stay}$")
         server.wait_for_log(r'concurrency.py", line \d+ in app')
         wait_for_end(worker)
         gate.open()
