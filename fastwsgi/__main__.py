@@ -18,6 +18,8 @@ from . import __version__, app
 from .config import command_line, sources
 from .errors import EXIT_APP_LOAD, EXIT_CONFIG, EXIT_OK, AppImportError, ConfigError
 from .logs import access_format
+from .processes import daemon
+from .processes.environment import Variables
 from .processes.launch import Launch
 
 if TYPE_CHECKING:
@@ -48,15 +50,19 @@ def serve_keywords(settings: Mapping[str, object]) -> int:
     return _guarded(lambda: _run_master(read_config, launch))
 
 
-def _guarded(run: Callable[[], int]) -> int:
-    """Call `run`; turn the user's mistakes into a line on standard error and an exit code."""
+def _say(text: str) -> None:
+    sys.stderr.write(text)
+
+
+def _guarded(run: Callable[[], int], say: Callable[[str], object] = _say) -> int:
+    """Call `run`; turn the user's mistakes into a line, by default on standard error, and an exit code."""
     try:
         return run()
     except ConfigError as exc:
-        sys.stderr.write(f"Error: {exc}\n")
+        say(f"Error: {exc}\n")
         return EXIT_CONFIG
     except AppImportError as exc:
-        sys.stderr.write(f"Error: {app.explain(exc)}\n")
+        say(f"Error: {app.explain(exc)}\n")
         return EXIT_APP_LOAD
     except KeyboardInterrupt:
         # ^C before the master has taken its signals over: there is nothing to stop yet.
@@ -91,10 +97,37 @@ def _run_master(read_config: Callable[[sources.Warn], Config], launch: Launch) -
     if cfg.print_config:
         sys.stdout.write(sources.describe(cfg))
     if cfg.check_config and cfg.wsgi_app is not None:
+        Variables().put(cfg.raw_env)
         app.load(cfg.wsgi_app)
     if cfg.print_config or cfg.check_config:
         return EXIT_OK
-    return _load_engine()(load_config, cfg, launch).run()
+    master = _load_engine()
+
+    def serve(command: daemon.Command | None = None) -> int:
+        return master(load_config, cfg, launch, command).run()
+
+    # A master that follows another one is in the background already.
+    if not cfg.daemon or launch.predecessor:
+        return serve()
+    _warn_of_daemon(cfg)
+    return daemon.start(
+        lambda command: _guarded(lambda: serve(command), command.say),
+        keep_output=cfg.enable_stdio_inheritance,
+    )
+
+
+def _warn_of_daemon(cfg: Config) -> None:
+    if "NOTIFY_SOCKET" in os.environ:
+        sources.warn_on_stderr("systemd watches the process that it starts; leave daemon out in a service")
+    elsewhere = (
+        cfg.syslog,
+        cfg.logconfig,
+        cfg.logconfig_dict,
+        cfg.logconfig_json,
+        cfg.enable_stdio_inheritance,
+    )
+    if cfg.errorlog == "-" and not any(elsewhere):
+        sources.warn_on_stderr("a daemon's standard error leads nowhere; set errorlog to a file, or syslog")
 
 
 def _load_engine() -> type[Master]:

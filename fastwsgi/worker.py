@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .hooks.calls import WorkerHooks
     from .logs.access_log import AccessLog
     from .parallel import Parallel
+    from .processes.identity import Identity
     from .processes.scoreboard import Company, Record
     from .processes.sockets import Listener
 
@@ -57,6 +58,7 @@ class Worker:
     Args:
         cfg: the configuration.
         listeners: sockets to accept from, shared with the other workers.
+        identity: the user to become.
         application: the WSGI application, or its name if it is to be loaded here.
         record: this worker's place on the scoreboard.
         company: all workers, on the scoreboard.
@@ -73,6 +75,7 @@ class Worker:
         cfg: Config,
         listeners: Sequence[Listener],
         *,
+        identity: Identity,
         application: WSGIApplication | str,
         record: Record,
         company: Company,
@@ -84,6 +87,7 @@ class Worker:
         hooks: WorkerHooks,
     ) -> None:
         self._cfg, self._listeners, self._application = cfg, listeners, application
+        self._identity = identity
         self._record, self._company, self._memory = record, company, memory
         self._channel, self._master = channel, master
         self._error_log, self._access_log = error_log, access_log
@@ -138,6 +142,7 @@ class Worker:
 
     def _boot(self) -> None:
         self._hooks.post_fork()
+        self._identity.take_on(self._cfg)
         application = load_app(self._cfg, self._application, self._error_log)
         self._engine = parallel.make_engine(
             self._hooks.post_worker_init(application),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +15,6 @@ from tests.live import LiveServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -83,6 +84,14 @@ def live(tmp_path: Path) -> Iterator[Callable[..., LiveServer]]:
     yield start
     for server in servers:
         server.stop()
+
+
+@pytest.fixture
+def public_path() -> Iterator[Path]:
+    """Return an empty folder that other users can reach; pytest's own are for this one alone."""
+    with tempfile.TemporaryDirectory(prefix="fastwsgi-test-") as name:
+        os.chmod(name, 0o755)
+        yield Path(name)
 
 
 @pytest.fixture

@@ -96,6 +96,11 @@ class _Merge:
         if not values["request_buffering"] and values["worker_class"] != "gevent" and values["threads"] < 2:
             why = "an app that waits for a body would stop its worker; use --threads 2 or more, or -k gevent"
             raise self._mistake("request_buffering", why)
+        if values["reload"] and values["preload_app"]:
+            # As in a configuration for production, to which someone adds --reload while developing.
+            values["preload_app"] = False
+            why = "a preloaded app cannot be loaded anew"
+            self._warn(f"preload_app ({self.origins['preload_app']}) is left out while reload is on: {why}")
         app = values["wsgi_app"]
         if values["proc_name"] is None and values["default_proc_name"] is not None:
             values["proc_name"] = values["default_proc_name"]

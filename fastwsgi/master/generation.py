@@ -14,6 +14,7 @@ from ..errors import ConfigError
 from ..logs import error_log
 from ..logs.access_log import AccessLog
 from ..processes import memory, sockets
+from ..processes.identity import Identity
 from ..processes.pidfile import Pidfile
 
 if TYPE_CHECKING:
@@ -30,11 +31,15 @@ __all__ = ["Generation"]
 
 
 class Generation:
-    """A configuration in force, or on its way to that; made by `first` and `next`."""
+    """A configuration in force, or on its way to that; made by `first` and `next`.
+
+    `identity` is who its workers are.
+    """
 
     def __init__(self, cfg: Config, revision: int) -> None:
         self.cfg = cfg
         self.revision = revision
+        self.identity = Identity.of(cfg)
         self.listeners: list[Listener] = []
         self.access_log: AccessLog | None = None
         self.pidfile: Pidfile | None = None
@@ -53,6 +58,7 @@ class Generation:
                 cfg.bind, backlog=cfg.backlog, umask=cfg.umask, reuse_port=cfg.reuse_port
             )
             opened.pop_all()
+        made._give_files()
         return made
 
     @classmethod
@@ -105,7 +111,17 @@ class Generation:
         if _listening_of(self.cfg) != _listening_of(instead_of.cfg):
             for listener in self.listeners:
                 listener.adjust(**_listening_of(self.cfg))
+        self._give_files()
         return log
+
+    def _give_files(self) -> None:
+        """Give the logs, which workers open anew, and the files of sockets to the user that workers are."""
+        for path in (self.cfg.errorlog, self.cfg.accesslog):
+            if path is not None and path != "-":
+                self.identity.own(path)
+        for listener in self.listeners:
+            if listener.made is not None:
+                self.identity.own(listener.made[0])
 
     @property
     def application(self) -> WSGIApplication | str:
@@ -123,6 +139,7 @@ class Generation:
         error_log.reopen()
         if self.access_log is not None:
             self.access_log.reopen()
+        self._give_files()
 
     def close_sockets(self, kept: Iterable[Generation] = ()) -> None:
         """Stop listening, but for what the generations in `kept` need; may be called again."""

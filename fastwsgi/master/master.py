@@ -25,11 +25,13 @@ from ..hooks.actors import Server
 from ..hooks.calls import MasterHooks
 from ..logs import error_log
 from ..processes import fork, memory, stdio
+from ..processes.environment import Variables
 from ..processes.in_flight import InFlight
 from ..processes.report import WORN
 from ..processes.scoreboard import Scoreboard
 from ..processes.signals import Signals
 from ..processes.title import set_title
+from ..processes.watcher import Watcher
 from ..worker import Worker, load_app
 from . import actions, supervision
 from .generation import Generation
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
     from ..config.settings import Config
+    from ..processes.daemon import Command
     from ..processes.launch import Launch
     from ..processes.report import Report
     from .actions import Action
@@ -74,12 +77,18 @@ class Master:
             raises ConfigError.
         cfg: the configuration to start with.
         launch: how this process was started.
+        command: the command that waits until a worker serves, if this is a daemon.
     """
 
-    def __init__(self, load_config: LoadConfig, cfg: Config, launch: Launch) -> None:
+    def __init__(
+        self, load_config: LoadConfig, cfg: Config, launch: Launch, command: Command | None = None
+    ) -> None:
         self._load_config = load_config
         self._cfg = cfg
         self._launch = launch
+        self._command = command
+        self._variables = Variables()
+        self._watcher: Watcher | None = None
         self._preloaded: WSGIApplication | None = None
         self._hands: dict[int, Hand] = {}  # by pid
         self._generations: dict[int, Generation] = {}  # by revision, those that somebody needs
@@ -134,7 +143,11 @@ class Master:
 
     def _start(self, stack: ExitStack) -> None:
         """Do, in order, what the first worker needs; what is to be undone at the end goes to `stack`."""
+        self._variables.put(self._cfg.raw_env)
+        stack.callback(self._variables.restore)
         self._log = error_log.setup(self._cfg)
+        if self._command is not None:
+            self._command.follow(error_log.ERROR_LOG)
         server = Server(self._cfg, self._log, master_pid=self._launch.predecessor)
         self._hooks = MasterHooks(self._cfg, self._log, server)
         self._hooks.on_starting()
@@ -151,6 +164,9 @@ class Master:
         before = set_title(f"fastwsgi: master [{self._cfg.proc_name}]")
         if before:
             stack.callback(set_title, before)
+        if self._cfg.reload:
+            self._watcher = Watcher(self._cfg, self._log, self._leave_to_watcher)
+            stack.callback(self._stop_watching)
         self._machine = supervision.Supervisor(_policy(self._generation))
         # Said only now that every signal is answered: whoever waits for this line may send one.
         self._say_where(self._generation)
@@ -165,6 +181,8 @@ class Master:
             self._log.warning("The GIL is on, threads take turns; PYTHON_GIL=0 would keep it off")
 
     def _preload(self) -> None:
+        # An app is never loaded by root if it is to run as somebody else.
+        self._generation.identity.take_on(self._cfg)
         self._preloaded = load_app(self._cfg, self._generation.application, self._log)
         # What is here now is for good: no collection in a worker touches it, so its pages stay shared.
         gc.collect()
@@ -181,6 +199,9 @@ class Master:
         for listener in generation.listeners:
             if before is None or listener not in before.listeners:
                 self._log.info("Listening at: %s (%d)", listener.url, os.getpid())
+        pidfile = generation.pidfile
+        if pidfile is not None and pidfile.notice and (before is None or pidfile is not before.pidfile):
+            self._log.warning("%s", pidfile.notice)
 
     def _close_generations(self) -> None:
         for generation in self._generations.values():
@@ -219,6 +240,8 @@ class Master:
 
     def _on_report(self, pid: int, report: Report, now: float) -> list[Action]:
         if report.code == EXIT_OK:
+            if self._command is not None:
+                self._command.let_go()
             return self._machine.worker_ready(pid, now)
         if report.code == WORN:
             return self._machine.worn(pid, report.line, now)
@@ -230,7 +253,12 @@ class Master:
             hand.channel.close()
 
     def _reap(self) -> None:
-        for ending in fork.reap(list(self._hands)):
+        watcher = [] if self._watcher is None else [self._watcher.pid]
+        for ending in fork.reap([*self._hands, *watcher]):
+            if ending.pid in watcher:
+                self._watcher = None
+                self._log.warning("The watcher has ended, changes are no longer seen")
+                continue
             hand = self._hands.pop(ending.pid, None)
             if hand is None:
                 # An orphan that process 1 inherits.
@@ -301,6 +329,7 @@ class Master:
             return Worker(
                 generation.cfg,
                 generation.listeners,
+                identity=generation.identity,
                 application=application,
                 record=record,
                 company=self._scoreboard.company(action.slot),
@@ -333,13 +362,24 @@ class Master:
                 generation.close(kept=[self._generation])
         self._selector.close()
         self._signals.close()
+        if self._command is not None:
+            self._command.leave()
+
+    def _leave_to_watcher(self) -> None:
+        self._leave_to_child()
+        self._generation.close_sockets()
+
+    def _stop_watching(self) -> None:
+        if self._watcher is not None:
+            self._watcher.stop()
 
     # --- reload --------------------------------------------------------------------------------------------
 
     def _reload(self, _: actions.Reload) -> list[Action]:
         before = self._generation
         try:
-            cfg = self._load_config(self._log.warning)
+            with self._variables.left_out():
+                cfg = self._load_config(self._log.warning)
             generation = Generation.next(cfg, self._revisions + 1, list(self._generations.values()))
         except ConfigError as exc:
             return self._machine.reload_refused(str(exc), time.monotonic())
@@ -355,8 +395,9 @@ class Master:
         self._revisions = generation.revision
         self._generations[generation.revision] = generation
         self._say_where(generation, before)
-        if cfg.preload_app != before.cfg.preload_app:
-            self._log.warning("preload_app was changed; that takes a restart of the server")
+        for name in ("preload_app", "reload", "reload_engine", "reload_extra_files"):
+            if getattr(cfg, name) != getattr(before.cfg, name):
+                self._log.warning("%s was changed; that takes a restart of the server", name)
         if self._preloaded is not None:
             self._log.warning("The app is preloaded: new workers get the new settings, but the old code")
         return self._machine.reloaded(_policy(generation), time.monotonic())
@@ -369,6 +410,7 @@ class Master:
 
     def _put_in_force(self, generation: Generation) -> None:
         """Have the next workers forked, and the master log, as a generation says."""
+        self._variables.put(generation.cfg.raw_env)
         self._log = generation.take_effect(self._generation)
         self._generation = generation
         self._hooks.put_in_force(generation.cfg, self._log, generation.listeners)

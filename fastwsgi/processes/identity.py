@@ -58,19 +58,21 @@ class Identity(NamedTuple):
             is_other |= os.geteuid() == 0
         return cls(uid, gid, groups, is_other)
 
-    @property
-    def owner(self) -> tuple[int, int] | None:
-        """Whom sockets are given to; None if they are our own."""
-        return (self.uid, self.gid) if self.is_other else None
-
-    def take_on(self) -> None:
+    def take_on(self, cfg: Config) -> None:
         """Become this user for good; a second time changes nothing.
 
         Raises:
-            ConfigError: it cannot be; this process must not serve.
+            ConfigError: it cannot be, or may not use what the settings name; this process must not serve.
         """
-        if not self.is_other or _is(self):
-            return
+        if self.is_other and not _is(self):
+            self._change()
+        for name, access in (("chdir", os.R_OK | os.X_OK), ("tmp_upload_dir", os.W_OK | os.X_OK)):
+            path = getattr(cfg, name)
+            if path is not None and not os.access(path, access):
+                verb = "write to" if access & os.W_OK else "read"
+                raise cfg.mistake(name, f"user {self.uid} may not {verb} it; allow that, or name another")
+
+    def _change(self) -> None:
         try:
             os.setgroups(self.groups)
             os.setgid(self.gid)
@@ -85,20 +87,24 @@ class Identity(NamedTuple):
         return ConfigError(f"cannot run as user {self.uid}, group {self.gid}: {why}")
 
     def own(self, path: str) -> None:
-        """Give a log file to this user, so that it can be reopened; where that fails, reopening will tell."""
+        """Give a log file or a socket to this user; where that fails, whoever needs it will tell."""
         if not self.is_other or os.geteuid() != 0:
             return
         try:
-            # Links are not followed: whoever can write to the folder would have any file given to them.
-            fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            if stat.S_ISSOCK(os.lstat(path).st_mode):
+                os.chown(path, self.uid, self.gid, follow_symlinks=False)
+            else:
+                self._own_file(path)
         except OSError:
-            return
+            pass
+
+    def _own_file(self, path: str) -> None:
+        # Links are not followed: whoever can write to the folder would have any file given to them.
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             found = os.fstat(fd)
             if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
                 os.fchown(fd, self.uid, self.gid)
-        except OSError:
-            pass
         finally:
             os.close(fd)
 

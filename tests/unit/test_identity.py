@@ -75,7 +75,6 @@ def test_root_stays_root_if_nothing_else_is_asked(settings: dict[str, object]) -
     identity = Identity.of(config(**settings))
     assert identity[:2] == (0, 0)
     assert not identity.is_other
-    assert identity.owner is None
 
 
 @pytest.mark.usefixtures("_as_nobody")
@@ -121,7 +120,8 @@ def run(script: str, *command: str, **settings: object) -> list[object]:
         from fastwsgi.config import sources
         from fastwsgi.errors import ConfigError
         from fastwsgi.processes.identity import Identity
-        identity = Identity.of(sources.from_keywords({settings!r}, {{}}, "/"))
+        cfg = sources.from_keywords({settings!r}, {{}}, "/")
+        identity = Identity.of(cfg)
     """
     done = subprocess.run(
         [*command, sys.executable, "-c", textwrap.dedent(head) + textwrap.dedent(script)],
@@ -139,9 +139,9 @@ def test_it_is_taken_on_for_good() -> None:
     said = run(
         """
             os.setgroups([0, 1, 2])
-            identity.take_on()
+            identity.take_on(cfg)
             print(json.dumps([os.getresuid(), os.getresgid(), os.getgroups()]))
-            identity.take_on()
+            identity.take_on(cfg)
             for back in (lambda: os.setuid(0), lambda: os.setgid(0), lambda: os.setgroups([0])):
                 try:
                     back()
@@ -164,7 +164,7 @@ def test_what_cannot_be_taken_on_is_an_error() -> None:
     said = run(
         """
             try:
-                identity.take_on()
+                identity.take_on(cfg)
             except ConfigError as exc:
                 print(json.dumps(str(exc)), os.geteuid(), sep="\\n")
         """,
@@ -176,13 +176,36 @@ def test_what_cannot_be_taken_on_is_an_error() -> None:
     assert str(said[0]).startswith(f"cannot run as user {NOBODY.pw_uid}, group {NOBODY.pw_gid}: ")
 
 
+@pytest.mark.root
+@ROOT_ONLY
+@pytest.mark.parametrize(
+    ("setting", "mode", "verb"), [("chdir", 0o711, "read"), ("tmp_upload_dir", 0o755, "write to")]
+)
+def test_folders_that_the_user_has_no_access_to(
+    public_path: Path, setting: str, mode: int, verb: str
+) -> None:
+    folder = public_path / "folder"
+    folder.mkdir()
+    folder.chmod(mode)
+    script = """
+        try:
+            identity.take_on(cfg)
+        except ConfigError as exc:
+            print(json.dumps(str(exc)))
+    """
+    (said,) = run(script, user="nobody", **{setting: os.fspath(folder)})
+    assert f"user {NOBODY.pw_uid} may not {verb} it" in str(said)
+    folder.chmod(0o777)
+    assert run(script, user="nobody", **{setting: os.fspath(folder)}) == []
+
+
 def test_that_the_system_does_as_told_is_verified(monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[tuple[str, object]] = []
     for name in ("setgroups", "setgid", "setuid"):
         monkeypatch.setattr(os, name, lambda value, name=name: called.append((name, value)))
     identity = Identity(UNKNOWN, UNKNOWN - 1, (UNKNOWN - 1, 7), is_other=True)
     with pytest.raises(ConfigError, match="the system did not take it on"):
-        identity.take_on()
+        identity.take_on(config())
     assert called == [("setgroups", (UNKNOWN - 1, 7)), ("setgid", UNKNOWN - 1), ("setuid", UNKNOWN)]
 
 
