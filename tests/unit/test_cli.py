@@ -30,7 +30,9 @@ class FakeMaster:
 
     started: list[FakeMaster]
 
-    def __init__(self, load_config: Callable[[sources.Warn], Config], cfg: Config, launch: Launch) -> None:
+    def __init__(
+        self, load_config: Callable[[sources.Warn], Config], cfg: Config, launch: Launch, _command: object
+    ) -> None:
         self.load_config, self.cfg, self.launch = load_config, cfg, launch
         self.started.append(self)
 
