@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from . import _impl as _impl
+from .processes import origin as _origin  # noqa: F401 - notes how the process was started
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication

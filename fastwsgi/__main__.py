@@ -18,7 +18,7 @@ from . import __version__, app
 from .config import command_line, sources
 from .errors import EXIT_APP_LOAD, EXIT_CONFIG, EXIT_OK, AppImportError, ConfigError
 from .logs import access_format
-from .processes import daemon
+from .processes import daemon, origin
 from .processes.environment import Variables
 from .processes.launch import Launch
 
@@ -93,6 +93,14 @@ def _run_master(read_config: Callable[[sources.Warn], Config], launch: Launch) -
         app.set_paths(cfg.chdir, cfg.pythonpath)
         return cfg
 
+    try:
+        return _start(load_config, launch)
+    except (ConfigError, AppImportError) as exc:
+        launch.report_failure(EXIT_CONFIG if isinstance(exc, ConfigError) else EXIT_APP_LOAD, str(exc))
+        raise
+
+
+def _start(load_config: Callable[[sources.Warn], Config], launch: Launch) -> int:
     cfg = load_config(sources.warn_on_stderr)
     if cfg.print_config:
         sys.stdout.write(sources.describe(cfg))
@@ -144,7 +152,7 @@ def _load_engine() -> type[Master]:
 
 def _launch() -> Launch:
     """Look at how this process was started, before anything changes that."""
-    return Launch.take(os.environ, _start_directory())
+    return Launch.take(os.environ, _start_directory(), origin.AT_IMPORT)
 
 
 def _start_directory() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import select
+import signal
 import threading
 import time
 from pathlib import Path
@@ -50,6 +51,14 @@ def wait_for_end(pid: int) -> None:
         assert select.select([fd], [], [], DEADLINE)[0], f"process {pid} does not end"
     finally:
         os.close(fd)
+
+
+def end(pid: int) -> None:
+    """End a server that is not our child, if it is still there, and wait for that."""
+    # A pid that is gone is not another's yet: the kernel takes new ones first.
+    if re.search("fastwsgi|python", command_line(pid)):
+        os.kill(pid, signal.SIGTERM)
+        wait_for_end(pid)
 
 
 def wait_for_workers(server: LiveServer, count: int) -> list[int]:

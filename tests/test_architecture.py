@@ -26,13 +26,13 @@ FLOORS = {
     2: "gil green _io_py _io _places_py _places"
     " _impl processes.stdio processes.signals processes.fork processes.title"
     " processes.report processes.memory processes.pidfile processes.environment processes.identity processes.daemon"
-    " processes.watcher processes.sockets processes.launch processes.systemd processes.scoreboard"
+    " processes.watcher processes.sockets processes.origin processes.launch processes.systemd processes.scoreboard"
     " processes.in_flight"
     " logs.error_log logs.access_format logs.access_log"
     " app hooks.actors hooks.calls hooks.observer config.command_line config.config_file config.cpus config.sources files",
     3: "crew handover runner seats acceptor channel stream reception loop waiting engine parallel",
     4: "worker",
-    5: "master.hands master.generation master.master",
+    5: "master.hands master.generation master.upgrade master.herald master.master",
     6: "__main__ __init__",
 }
 FLOOR = {module: floor for floor, modules in FLOORS.items() for module in modules.split()}
@@ -153,10 +153,10 @@ def test_imports_alone(path: Path) -> None:
     assert done.stderr == ""
 
 
-def test_importing_the_package_loads_only_the_switch() -> None:
+def test_importing_the_package_loads_the_switch_and_next_to_nothing() -> None:
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import fastwsgi; print([m for m in sys.modules if m.startswith('fastwsgi.')])"
     done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "['fastwsgi._impl']"
+    assert done.stdout.strip() == "['fastwsgi._impl', 'fastwsgi.processes', 'fastwsgi.processes.origin']"
 
 
 def test_twins_have_the_same_words() -> None:

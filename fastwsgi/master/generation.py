@@ -8,7 +8,7 @@ was until the new one takes effect; what two generations share is closed with th
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import ConfigError
 from ..logs import error_log
@@ -16,6 +16,7 @@ from ..logs.access_log import AccessLog
 from ..processes import memory, sockets
 from ..processes.identity import Identity
 from ..processes.pidfile import Pidfile
+from .actions import Policy
 
 if TYPE_CHECKING:
     import logging
@@ -29,11 +30,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Generation"]
 
+BESIDE: Final = ".2"
+"""What is appended to the name of the pidfile while the old master lives, as in gunicorn."""
+
 
 class Generation:
     """A configuration in force, or on its way to that; made by `first` and `next`.
 
-    `identity` is who its workers are.
+    `identity` is who its workers are. `is_beside` says that an older master has the pidfile's name.
     """
 
     def __init__(self, cfg: Config, revision: int) -> None:
@@ -43,6 +47,7 @@ class Generation:
         self.listeners: list[Listener] = []
         self.access_log: AccessLog | None = None
         self.pidfile: Pidfile | None = None
+        self.is_beside = False
 
     @classmethod
     def first(cls, cfg: Config, launch: Launch) -> Generation:
@@ -52,6 +57,7 @@ class Generation:
             ConfigError: something cannot be had; nothing stays open then.
         """
         made = cls(cfg, 0)
+        made.is_beside = launch.predecessor != 0
         with ExitStack() as opened:
             made._open_files((), opened)
             made.listeners = launch.listen(
@@ -69,6 +75,7 @@ class Generation:
             ConfigError: something cannot be had; nothing more is open then.
         """
         made = cls(cfg, revision)
+        made.is_beside = any(other.is_beside for other in others)
         with ExitStack() as opened:
             made._open_files(others, opened)
             made.listeners = sockets.listen_all(
@@ -93,7 +100,7 @@ class Generation:
             if _access_log_of(other.cfg) == _access_log_of(cfg):
                 self.access_log = other.access_log
         if cfg.pidfile and self.pidfile is None:
-            self.pidfile = Pidfile(cfg.pidfile)
+            self.pidfile = Pidfile(cfg.pidfile + BESIDE if self.is_beside else cfg.pidfile)
             opened.callback(self.pidfile.remove)
         if cfg.accesslog is not None and self.access_log is None:
             self.access_log = AccessLog.open(cfg.accesslog, cfg.access_log_format)
@@ -123,6 +130,24 @@ class Generation:
             if listener.made is not None:
                 self.identity.own(listener.made[0])
 
+    def policy(self, slots: int) -> Policy:
+        """Return what the configuration says to the machine; `slots` is the most workers there may be."""
+        cfg = self.cfg
+        return Policy(
+            workers=cfg.workers,
+            timeout=cfg.timeout,
+            graceful_timeout=cfg.graceful_timeout,
+            boot_timeout=cfg.boot_timeout,
+            abort_grace=cfg.abort_grace,
+            drain_delay=cfg.drain_delay,
+            max_memory=cfg.max_worker_memory,
+            max_lifetime=cfg.max_worker_lifetime,
+            max_lifetime_jitter=cfg.max_worker_lifetime_jitter,
+            awaits_mending=cfg.reload,
+            slots=slots,
+            revision=self.revision,
+        )
+
     @property
     def application(self) -> WSGIApplication | str:
         """The application, or its name.
@@ -133,6 +158,18 @@ class Generation:
         if self.cfg.wsgi_app is None:
             raise ConfigError("no application is named; set wsgi_app")
         return self.cfg.wsgi_app
+
+    def take_over(self) -> str:
+        """Take note that the other master has ended: its names are ours; return what is in the way, or ""."""
+        self.is_beside = False
+        for listener in self.listeners:
+            listener.is_shared = False
+        try:
+            if self.pidfile is not None and self.cfg.pidfile:
+                self.pidfile.rename(self.cfg.pidfile)
+        except ConfigError as exc:
+            return str(exc)
+        return ""
 
     def reopen_logs(self) -> None:
         """Open the log files anew, after someone moved them away."""

@@ -36,7 +36,9 @@ from ..worker import Worker, load_app
 from . import actions, supervision
 from .generation import Generation
 from .hands import Hand, send
-from .phases import MasterState
+from .herald import Herald
+from .phases import MasterState, without_repeats
+from .upgrade import Upgrade
 
 if TYPE_CHECKING:
     import logging
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 
     from ..config.settings import Config
     from ..processes.daemon import Command
+    from ..processes.fork import Ending
     from ..processes.launch import Launch
     from ..processes.report import Report
     from .actions import Action
@@ -58,9 +61,6 @@ SLOTS: Final = 1024
 """Records on the scoreboard, so the most workers at a time; unused ones cost nothing."""
 
 _SIGNALS: Final = ("CHLD", "TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "WINCH", "TTIN", "TTOU")
-
-_COUNTED: Final = frozenset({"TTIN", "TTOU", "INT", "QUIT", "TERM"})
-"""Signals that say more when they come twice; of the others, one of a bunch is enough."""
 
 
 class _Selector(selectors.PollSelector):
@@ -89,6 +89,8 @@ class Master:
         self._command = command
         self._variables = Variables()
         self._watcher: Watcher | None = None
+        self._other = Upgrade(launch)
+        self._herald = Herald(launch, self._other)
         self._preloaded: WSGIApplication | None = None
         self._hands: dict[int, Hand] = {}  # by pid
         self._generations: dict[int, Generation] = {}  # by revision, those that somebody needs
@@ -151,6 +153,7 @@ class Master:
         server = Server(self._cfg, self._log, master_pid=self._launch.predecessor)
         self._hooks = MasterHooks(self._cfg, self._log, server)
         self._hooks.on_starting()
+        stack.callback(self._other.let_go)
         self._generation = self._generations[0] = Generation.first(self._cfg, self._launch)
         stack.callback(self._close_generations)
         self._say_who_starts()
@@ -167,7 +170,7 @@ class Master:
         if self._cfg.reload:
             self._watcher = Watcher(self._cfg, self._log, self._leave_to_watcher)
             stack.callback(self._stop_watching)
-        self._machine = supervision.Supervisor(_policy(self._generation))
+        self._machine = supervision.Supervisor(self._generation.policy(SLOTS))
         # Said only now that every signal is answered: whoever waits for this line may send one.
         self._say_where(self._generation)
         server.listen_on(self._generation.listeners)
@@ -194,6 +197,8 @@ class Master:
         self._signals.install()
         stack.callback(self._signals.restore)
         self._selector.register(self._signals.fd, selectors.EVENT_READ, self._on_signals)
+        if self._other.channel is not None:
+            self._selector.register(self._other.channel, selectors.EVENT_READ, self._hear_other)
 
     def _say_where(self, generation: Generation, before: Generation | None = None) -> None:
         for listener in generation.listeners:
@@ -213,19 +218,23 @@ class Master:
         machine = self._machine
         self._carry_out(machine.started(time.monotonic()))
         while self._exit_code is None:
-            ready = self._selector.select(machine.next_tick(time.monotonic()))
+            now = time.monotonic()
+            self._herald.tell(machine, self._generation.cfg, now)
+            moments = (machine.next_tick(now), self._herald.next_tick(now))
+            ready = self._selector.select(min((due for due in moments if due is not None), default=None))
             # Signals last: who is ready, and said so before, counts for what they ask.
             for key, _ in sorted(ready, key=lambda found: found[0].fd == self._signals.fd):
                 key.data()
             beats = {hand.pid: hand.record.last_beat for hand in self._hands.values()}
             self._carry_out(machine.tick(time.monotonic(), beats))
+        self._herald.tell(machine, self._generation.cfg, time.monotonic())
         return self._exit_code
 
     def _on_signals(self) -> None:
         names = self._signals.take()
         if "CHLD" in names:
             self._reap()
-        for name in _without_repeats(names):
+        for name in without_repeats(names):
             self._carry_out(self._machine.signal(name, time.monotonic()))
 
     def _hear(self, hand: Hand) -> bool:
@@ -254,10 +263,14 @@ class Master:
 
     def _reap(self) -> None:
         watcher = [] if self._watcher is None else [self._watcher.pid]
-        for ending in fork.reap([*self._hands, *watcher]):
+        successor = [self._other.successor] if self._other.successor else []
+        for ending in fork.reap([*self._hands, *watcher, *successor]):
             if ending.pid in watcher:
                 self._watcher = None
                 self._log.warning("The watcher has ended, changes are no longer seen")
+                continue
+            if ending.pid in successor:
+                self._on_successor_ended(ending)
                 continue
             hand = self._hands.pop(ending.pid, None)
             if hand is None:
@@ -271,6 +284,42 @@ class Master:
             self._hang_up(hand)
             now = time.monotonic()
             self._carry_out(self._machine.worker_exited(ending.pid, ending.code, ending.signal, now))
+
+    # --- the other master ----------------------------------------------------------------------------------
+
+    def _hear_other(self) -> None:
+        reports = self._other.hear()
+        for report in reports or ():
+            if line := self._herald.on_report(report):
+                self._log.info("%s", line)
+        if reports is None:
+            self._leave_other()
+            if self._other.predecessor:
+                self._take_over()
+
+    def _leave_other(self) -> None:
+        if self._other.channel is not None:
+            self._selector.unregister(self._other.channel)
+            self._other.hang_up()
+
+    def _take_over(self) -> None:
+        self._other.take_over()
+        self._log.info("The old master is gone, this one takes its place")
+        for generation in self._generations.values():
+            if problem := generation.take_over():
+                self._log.error("%s", problem)
+        self._herald.on_other_gone()
+
+    def _on_successor_ended(self, ending: Ending) -> None:
+        how = self._other.ended(ending)
+        self._leave_other()
+        self._herald.on_other_gone()
+        now = time.monotonic()
+        if how:
+            self._carry_out(self._machine.upgrade_failed(how, now))
+        else:
+            self._log.info("The new master (pid:%d) has ended, this one serves on", ending.pid)
+            self._carry_out(self._machine.upgrade_ended(now))
 
     # --- actions -------------------------------------------------------------------------------------------
 
@@ -301,9 +350,18 @@ class Master:
             self._hooks.aborted(action.pid)
         send(action.pid, action.name)
 
-    def _upgrade(self, _: actions.Upgrade) -> list[Action]:
+    def _upgrade(self, _: actions.Upgrade) -> list[Action] | None:
         """Start a new master on our sockets."""
-        return self._machine.upgrade_failed("USR2 is not supported yet", time.monotonic())
+        if self._other.predecessor:
+            why = f"the old master (pid:{self._other.predecessor}) is still there; end that one first"
+            return self._machine.upgrade_failed(why, time.monotonic())
+        try:
+            channel = self._other.start(self._generation.listeners, self._hooks.pre_exec)
+        except OSError as exc:
+            return self._machine.upgrade_failed(exc.strerror or str(exc), time.monotonic())
+        self._selector.register(channel, selectors.EVENT_READ, self._hear_other)
+        self._log.info("Starting a new master (pid:%d)", self._other.successor)
+        return None
 
     def _weigh(self, action: actions.Weigh) -> list[Action]:
         sizes = {pid: memory.own_memory(pid) for pid in action.pids}
@@ -360,6 +418,7 @@ class Master:
         for generation in self._generations.values():
             if generation is not self._generation:
                 generation.close(kept=[self._generation])
+        self._other.hang_up()
         self._selector.close()
         self._signals.close()
         if self._command is not None:
@@ -377,6 +436,7 @@ class Master:
 
     def _reload(self, _: actions.Reload) -> list[Action]:
         before = self._generation
+        self._herald.tell_of_reload(time.monotonic())
         try:
             with self._variables.left_out():
                 cfg = self._load_config(self._log.warning)
@@ -400,7 +460,7 @@ class Master:
                 self._log.warning("%s was changed; that takes a restart of the server", name)
         if self._preloaded is not None:
             self._log.warning("The app is preloaded: new workers get the new settings, but the old code")
-        return self._machine.reloaded(_policy(generation), time.monotonic())
+        return self._machine.reloaded(generation.policy(SLOTS), time.monotonic())
 
     def _roll_back(self, action: actions.Rollback) -> None:
         try:
@@ -428,29 +488,3 @@ class Master:
             # Whoever connects when the last worker has taken the backlog is refused, and waits not in vain.
             for generation in kept.values():
                 generation.close_sockets()
-
-
-def _policy(generation: Generation) -> actions.Policy:
-    cfg = generation.cfg
-    return actions.Policy(
-        workers=cfg.workers,
-        timeout=cfg.timeout,
-        graceful_timeout=cfg.graceful_timeout,
-        boot_timeout=cfg.boot_timeout,
-        abort_grace=cfg.abort_grace,
-        drain_delay=cfg.drain_delay,
-        max_memory=cfg.max_worker_memory,
-        max_lifetime=cfg.max_worker_lifetime,
-        max_lifetime_jitter=cfg.max_worker_lifetime_jitter,
-        awaits_mending=cfg.reload,
-        slots=SLOTS,
-        revision=generation.revision,
-    )
-
-
-def _without_repeats(names: Iterable[str]) -> list[str]:
-    kept: list[str] = []
-    for name in names:
-        if name != "CHLD" and (name not in kept or name in _COUNTED):
-            kept.append(name)
-    return kept

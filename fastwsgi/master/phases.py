@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-__all__ = ["HEARD", "MASTER_MOVES", "MasterState"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["HEARD", "MASTER_MOVES", "MasterState", "without_repeats"]
 
 
 class MasterState(Enum):
@@ -41,3 +44,15 @@ HEARD: Final = {
     _M.STOPPED: frozenset[str](),
 }
 """Signals that mean something, by what the master is about; others are passed over."""
+
+_COUNTED: Final = frozenset({"TTIN", "TTOU", "INT", "QUIT", "TERM"})
+"""Signals that say more when they come twice; of the others, one of a bunch is enough."""
+
+
+def without_repeats(names: Iterable[str]) -> list[str]:
+    """Leave out of a bunch of signals those that say nothing more the second time, and CHLD."""
+    kept: list[str] = []
+    for name in names:
+        if name != "CHLD" and (name not in kept or name in _COUNTED):
+            kept.append(name)
+    return kept

@@ -97,6 +97,11 @@ class Supervisor:
         return [worker.pid for worker in self._roster if worker.pid]
 
     @property
+    def ready(self) -> int:
+        """How many workers serve."""
+        return len(self._roster.serving(WorkerState.READY))
+
+    @property
     def revisions(self) -> set[int]:
         """Configurations in force, that may be gone back to, or with workers that were not told to stop."""
         needed = {worker.revision for worker in self._roster.serving()} | {self.policy.revision}
@@ -223,7 +228,7 @@ class Supervisor:
             self._is_held = False
         elif self.state in (MasterState.RUNNING, MasterState.RELOADING):
             # A reload cut short before it got anywhere: what serves is still what served before it.
-            self._before = self._before or (self.policy, self.wanted)
+            self._before = self._before or (self.policy, self.wanted or self._put_by)
             self._move(MasterState.RELOADING)
         else:
             return []
@@ -247,13 +252,16 @@ class Supervisor:
         return [Log("error", text), *self._balance(now)]
 
     def upgrade_failed(self, why: str, now: float) -> list[Action]:
-        """Take note that the new master did not start, or has ended: this one is the only one again."""
+        """Take note that a new master did not start, or has ended otherwise than in order."""
+        text = f"Upgrade failed, this master serves on: {why}"
+        return [Log("error", text), *self.upgrade_ended(now)]
+
+    def upgrade_ended(self, now: float) -> list[Action]:
+        """Take note that the new master has ended: this one is the only one again."""
         self._has_successor = False
-        actions: list[Action] = [Log("error", f"Upgrade failed, this master serves on: {why}")]
-        if self._put_by and "TTIN" in HEARD[self.state]:
-            # They were stopped for the new one's sake; without them, nobody serves.
-            actions += self._want(self._put_by)
-        return actions + self._balance(now)
+        # Workers stopped for the new one's sake; without them, nobody serves.
+        is_needed = self._put_by and "TTIN" in HEARD[self.state]
+        return (self._want(self._put_by) if is_needed else []) + self._balance(now)
 
     def tick(self, now: float, beats: Mapping[int, float]) -> list[Action]:
         """Act on the passing of time; `beats` tells, by pid, when each worker last gave a sign of life."""

@@ -23,6 +23,7 @@ from .report import Report
 if TYPE_CHECKING:
     from collections.abc import Iterable, MutableMapping, Sequence
 
+    from .origin import Origin
     from .sockets import Listener
 
 __all__ = ["Launch"]
@@ -50,6 +51,7 @@ class _Came(NamedTuple):
 class Launch:
     """How this process was started. To be taken once, before anything changes directory or environment.
 
+    Relative paths count from `directory`; `started_in` is where the process was started, if that is another.
     `predecessor` is the pid of the master that this one is to follow, or 0, and `channel` a socket that leads
     there. `warning` is a line for the log, or "".
     """
@@ -57,25 +59,32 @@ class Launch:
     command: list[str]
     directory: str
     environ: dict[str, str]
+    started_in: str = ""
     predecessor: int = 0
     channel: socket.socket | None = None
     warning: str = ""
     _came: list[_Came] = field(default_factory=list)
 
     @classmethod
-    def take(cls, environ: MutableMapping[str, str], directory: str) -> Launch:
+    def take(cls, environ: MutableMapping[str, str], directory: str, origin: Origin | None = None) -> Launch:
         """Look at this process.
 
         Args:
             environ: its environment; what is said there to this process alone is taken out.
-            directory: the one it was started in.
+            directory: the one that it is in, under the name that relative paths are to count from.
+            origin: how both were when it was started, if it may have changed them.
         """
         handed = environ.pop(HANDOVER, "")
         count = environ.pop("LISTEN_FDS", "")
         pid = environ.pop("LISTEN_PID", "")
         names = environ.pop("LISTEN_FDNAMES", "").split(":")
+        at_start = dict(environ if origin is None else origin.environ)
+        for name in (HANDOVER, "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"):
+            at_start.pop(name, None)
         # As it was typed: with -m, -X, a script's path; sys.argv has lost these.
-        launch = cls([sys.executable, *sys.orig_argv[1:]], directory, dict(environ))
+        launch = cls([sys.executable, *sys.orig_argv[1:]], directory, at_start)
+        if origin is not None and origin.directory and not _is_same(origin.directory, directory):
+            launch.started_in = origin.directory
         if handed:
             launch._take_handed(handed)
         elif count.isdecimal() and int(count):
@@ -160,7 +169,7 @@ class Launch:
         if environ.get("WATCHDOG_PID") == master:
             # Whoever is the main process is to give the signs of life.
             environ["WATCHDOG_PID"] = pid
-        os.chdir(self.directory)
+        os.chdir(self.started_in or self.directory)
         for listener in listeners:
             os.set_inheritable(listener.fd, True)
         channel.set_inheritable(True)
@@ -170,6 +179,13 @@ class Launch:
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _DEADLY)
         os.execve(self.command[0], self.command, environ)  # noqa: S606 - our own command
+
+
+def _is_same(one: str, other: str) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return one == other
 
 
 def _adopt(came: _Came, backlog: int) -> Listener:

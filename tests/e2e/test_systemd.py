@@ -5,18 +5,24 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.live import ROOT, LiveServer, Peer
+from tests.live import DEADLINE, ROOT, LiveServer, Peer
+from tests.manager import Manager
+from tests.processes import end, wait_for_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from tests.gate import Gate
 
 APP = "tests.apps.processes:app"
 FASTWSGI = (sys.executable, "-m", "fastwsgi")
@@ -162,3 +168,161 @@ def test_two_servers_on_one_port(live: Callable[..., LiveServer]) -> None:
     assert first.address == second.address
     first.stop()
     assert second.get("/").status == 200
+
+
+# --- what systemd is told ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[Manager]:
+    with Manager(os.fspath(tmp_path / "notify")) as manager:
+        yield manager
+
+
+@pytest.fixture
+def service(live: Callable[..., LiveServer], manager: Manager) -> Callable[..., LiveServer]:
+    """Start servers that speak to the manager."""
+
+    def start(
+        app: str, *args: str, env: dict[str, str | None] | None = None, **options: object
+    ) -> LiveServer:
+        return live(app, *args, env={"NOTIFY_SOCKET": manager.address, **(env or {})}, **options)
+
+    return start
+
+
+def test_ready_is_said_when_a_worker_serves(
+    service: Callable[..., LiveServer], manager: Manager, gate: Gate, tmp_path: Path
+) -> None:
+    (tmp_path / "slow.py").write_text(
+        f"open({os.fspath(gate.path)!r}).read()\nfrom tests.apps.processes import app\n"
+    )
+    server = service("slow:app", "--pythonpath", os.fspath(tmp_path))
+    gate.wait_for_arrival()  # the master listens, and its worker loads the app
+    assert manager.wait_for("STATUS=Starting: .*") == ["STATUS=Starting: no worker serves yet"]
+    assert manager.take() == []
+    gate.open()
+    assert manager.wait_for("READY=1") == ["READY=1", "STATUS=1 worker serves"]
+    assert server.get("/").status == 200
+    server.stop()
+    assert manager.wait_for("STOPPING=1")[1].startswith("STATUS=Stopping: ")
+    assert {pid for pid, _ in manager.seen} == {server.pid}
+    assert not [line for _, line in manager.seen if line.startswith("MAINPID")]
+
+
+def test_an_app_that_does_not_load_is_never_ready(manager: Manager) -> None:
+    done = subprocess.run(
+        [*FASTWSGI, "tests.apps.processes:nothing", "-b", "127.0.0.1:0"],
+        env={**os.environ, "NOTIFY_SOCKET": manager.address},
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 4
+    manager.take()
+    assert "READY=1" not in [line for _, line in manager.seen]
+
+
+def test_a_reload_is_announced(service: Callable[..., LiveServer], manager: Manager, tmp_path: Path) -> None:
+    conf = tmp_path / "conf.py"
+    conf.write_text("workers = 2\n")
+    server = service(APP, "-c", os.fspath(conf))
+    manager.wait_for("STATUS=2 workers serve")
+    server.send_signal(signal.SIGHUP)
+    words = manager.wait_for("RELOADING=1")
+    assert re.fullmatch(r"MONOTONIC_USEC=\d+", words[1])
+    assert int(words[1].partition("=")[2]) <= time.monotonic_ns() // 1000
+    assert re.fullmatch(r"EXTEND_TIMEOUT_USEC=\d+", words[3])
+    assert "STATUS=2 workers serve" in manager.wait_for("READY=1")
+    conf.write_text("workers = 'many'\n")
+    server.send_signal(signal.SIGHUP)  # refused, which is an end as well
+    manager.wait_for("RELOADING=1")
+    manager.wait_for("READY=1")
+    server.stop(signal.SIGINT)
+    manager.wait_for("STOPPING=1")
+
+
+def test_the_watchdog_hears_of_the_master(service: Callable[..., LiveServer], manager: Manager) -> None:
+    server = service(APP, env={"WATCHDOG_USEC": "200000"})
+    for _ in range(5):
+        manager.wait_for("WATCHDOG=1")
+    server.stop()
+
+
+def test_a_manager_that_does_not_read_hinders_nobody(
+    service: Callable[..., LiveServer], manager: Manager
+) -> None:
+    server = service(APP, env={"WATCHDOG_USEC": "20000"})
+    for _ in range(20):
+        server.send_signal(signal.SIGTTIN)
+        server.send_signal(signal.SIGTTOU)
+        assert server.get("/").status == 200
+    server.stop()
+    manager.sock.close()
+
+
+@pytest.mark.parametrize("how", ["forth", "back"])
+def test_the_main_process_is_always_one_that_lives(
+    service: Callable[..., LiveServer], manager: Manager, how: str
+) -> None:
+    """As systemd with NotifyAccess=main: only the one that it takes for the main process is believed."""
+    server = service(APP)
+    main = server.pid
+    manager.wait_for("READY=1")
+    server.send_signal(signal.SIGUSR2)
+    manager.wait_for("RELOADING=1")
+    new = int(server.wait_for_log(r"Starting a new master \(pid:(\d+)\)")[1])
+    try:
+        assert manager.wait_for("MAINPID=.*")[:2] == [f"MAINPID={new}", "READY=1"]
+        assert manager.seen[-1][0] == main
+        assert manager.wait_for("MAINPID=.*") == [f"MAINPID={new}"]  # for those who believe all
+        assert manager.wait_for("READY=1") == ["READY=1", "STATUS=1 worker serves"]
+        assert manager.seen[-1][0] == new
+        gone, stays = (main, new) if how == "forth" else (new, main)
+        os.kill(gone, signal.SIGTERM)
+        wait_for_end(gone) if gone == new else server.process.wait(DEADLINE)
+        if how == "back":
+            assert manager.wait_for("MAINPID=.*")[:2] == [f"MAINPID={main}", "READY=1"]
+            assert manager.seen[-1][0] == new
+            assert manager.wait_for("MAINPID=.*") == [f"MAINPID={main}"]
+            assert manager.seen[-1][0] == main
+        os.kill(stays, signal.SIGTERM)
+        manager.wait_for("STOPPING=1")
+        assert manager.seen[-1][0] == stays
+        assert [line for _, line in manager.seen].count("STOPPING=1") == 1
+    finally:
+        end(new)
+
+
+# --- units ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None and not os.environ.get("CI"),
+    reason="systemd-analyze is not installed",
+)
+def test_the_units_are_sound(tmp_path: Path) -> None:
+    for unit in sorted((ROOT / "deploy" / "systemd").iterdir()):
+        # The program is not where the example has it.
+        text = unit.read_text().replace("/srv/app/venv/bin/fastwsgi", sys.executable)
+        (tmp_path / unit.name).write_text(text)
+    units = sorted(map(os.fspath, tmp_path.iterdir()))
+    assert [os.path.basename(unit) for unit in units] == ["fastwsgi.service", "fastwsgi.socket"]
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", *units], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_arguments_in_the_unit_are_understood() -> None:
+    unit = (ROOT / "deploy" / "systemd" / "fastwsgi.service").read_text()
+    command = re.search(r"^ExecStart=\S+ (.*) app:app$", unit, re.MULTILINE)
+    assert command
+    done = subprocess.run(
+        [*FASTWSGI, *command[1].split(), "--check-config", APP],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")

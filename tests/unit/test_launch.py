@@ -15,6 +15,7 @@ import pytest
 from fastwsgi.errors import ConfigError
 from fastwsgi.processes import launch
 from fastwsgi.processes.launch import Launch
+from fastwsgi.processes.origin import Origin
 from tests.live import ROOT
 
 if TYPE_CHECKING:
@@ -73,6 +74,18 @@ def test_nothing_came(tmp_path: Path) -> None:
     listeners = started.listen(["127.0.0.1:0"], backlog=5)
     assert [listener.address for listener in listeners] == ["127.0.0.1:0"]
     close(listeners)
+
+
+def test_a_program_that_has_gone_elsewhere(tmp_path: Path) -> None:
+    origin = Origin({"A": "b", "LISTEN_FDS": "1"}, os.fspath(tmp_path))
+    started = Launch.take({"A": "c", "D": "e"}, "/", origin)
+    assert started.environ == {"A": "b"}
+    assert (started.directory, started.started_in) == ("/", os.fspath(tmp_path))
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path)
+    assert Launch.take({}, os.fspath(link), origin).started_in == ""
+    assert Launch.take({}, "/", Origin({}, "")).started_in == ""
+    assert Launch.take({}, "/", Origin({}, os.fspath(tmp_path / "gone"))).started_in.endswith("gone")
 
 
 # --- from systemd --------------------------------------------------------------------------------------------

@@ -431,6 +431,44 @@ def test_other_signals_mean_nothing_while_stopping(name: str) -> None:
     assert len(world.pids()) == 2
 
 
+# --- a new master --------------------------------------------------------------------------------------------
+
+
+def test_a_new_master_is_started_once() -> None:
+    world = World(2).serve().signal("USR2").signal("USR2")
+    assert world.upgrades == 1
+    assert "A new master was started already; nothing was done" in world.log
+    world.do(world.machine.upgrade_failed("it is bad", world.now))
+    assert "Upgrade failed, this master serves on: it is bad" in world.log
+    assert len(world.pids(READY)) == 2
+    world.signal("USR2")
+    world.do(world.machine.upgrade_ended(world.now))
+    assert sum("Upgrade failed" in line for line in world.log) == 1
+    assert world.signal("USR2").upgrades == 3
+
+
+def test_workers_put_by_for_a_new_master_come_back_if_it_ends() -> None:
+    world = World(2).serve().signal("USR2").signal("WINCH")
+    for pid in world.pids():
+        world.ends(pid)
+    assert world.pids() == []
+    world.do(world.machine.upgrade_ended(world.now))
+    assert len(world.pids(BOOTING)) == 2
+
+
+def test_going_back_to_code_that_does_not_load_goes_on_trying() -> None:
+    world = World(2).serve().signal("USR2").signal("WINCH")
+    for pid in world.pids():
+        world.ends(pid)
+    world.hup(workers=2)
+    for pid in world.pids(BOOTING):
+        world.fails(pid).ends(pid, EXIT_APP_LOAD)
+    assert world.rollbacks == [0]
+    assert world.machine.wanted == 2
+    world.wait(60, alive=False)
+    assert world.pids(BOOTING) != []
+
+
 def test_stop_while_booting() -> None:
     world = World(2).start().signal("TERM")
     assert world.take() == [(101, "TERM"), (102, "TERM")]

@@ -4,43 +4,23 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from fastwsgi.processes.systemd import MOST_UNSENT, RETRY, Notifier
+from tests.manager import Manager
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 
-class Manager:
-    """The socket of a service manager, at a path or with an abstract name ("@name")."""
-
-    def __init__(self, address: str) -> None:
-        self.address = address
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.sock.bind("\0" + address[1:] if address.startswith("@") else address)
-        self.sock.setblocking(False)
-
-    def take(self) -> list[list[str]]:
-        """Return the lines of each message that has come."""
-        messages = []
-        while True:
-            try:
-                messages.append(self.sock.recv(4096).decode().split("\n"))
-            except BlockingIOError:
-                return messages
-
-
 @pytest.fixture
 def manager(tmp_path: Path) -> Iterator[Manager]:
-    manager = Manager(os.fspath(tmp_path / "notify"))
-    yield manager
-    manager.sock.close()
+    with Manager(os.fspath(tmp_path / "notify")) as manager:
+        yield manager
 
 
 def test_the_life_of_a_service(manager: Manager) -> None:
@@ -86,11 +66,9 @@ def test_more_time_is_asked_for_only_while_it_counts(manager: Manager) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="abstract sockets are Linux's")
 def test_abstract_name() -> None:
-    manager = Manager(f"@fastwsgi-test-{os.getpid()}")
-    notifier = Notifier({"NOTIFY_SOCKET": manager.address})
-    notifier.show("running", "", 1.0)
-    assert manager.take() == [["READY=1"]]
-    manager.sock.close()
+    with Manager(f"@fastwsgi-test-{os.getpid()}") as manager:
+        Notifier({"NOTIFY_SOCKET": manager.address}).show("running", "", 1.0)
+        assert manager.take() == [["READY=1"]]
 
 
 @pytest.mark.parametrize("address", [None, "", "vsock:2:1234", "relative"])
