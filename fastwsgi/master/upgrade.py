@@ -38,6 +38,8 @@ class Upgrade:
         self.successor = 0
         self.is_starting = False
         self.channel = launch.channel
+        if self.channel is not None:
+            self.channel.setblocking(False)
         self._shared: list[Listener] = []
         self._received = bytearray()
         self._failure = ""
@@ -61,6 +63,7 @@ class Upgrade:
             OSError: the system refuses.
         """
         ours, theirs = socket.socketpair()
+        ours.setblocking(False)
 
         def child() -> int:
             try:
@@ -105,7 +108,7 @@ class Upgrade:
         if self.channel is None:
             return None
         try:
-            data = self.channel.recv(65536, socket.MSG_DONTWAIT)
+            data = self.channel.recv(65536)
         except BlockingIOError:
             return []
         except OSError:
