@@ -49,7 +49,7 @@ test-gevent: build ## the end-to-end tests on gevent: all compiled, some pure
 
 test-kqueue: build ## the engine's tests on the kqueue backend, which runs over a shim on Linux
 	rm -rf build/kqueue && mkdir -p build/kqueue
-	cp -r fastwsgi tests examples pyproject.toml setup.py README.md LICENSE build/kqueue && rm -f build/kqueue/fastwsgi/*.so
+	cp -r fastwsgi tests examples deploy pyproject.toml setup.py README.md LICENSE build/kqueue && rm -f build/kqueue/fastwsgi/*.so
 	cd build/kqueue && FASTWSGI_KQUEUE_SHIM=1 $(BIN)/python setup.py --quiet build_ext --inplace --parallel 4
 	cd build/kqueue && $(call pytest,FASTWSGI_TEST_BACKEND=kqueue FASTWSGI_REQUIRE_EXTENSIONS=1,\
 	  tests/unit/test_io.py tests/kqueue_shim tests/e2e)
@@ -63,7 +63,7 @@ soak: build ## hostile and good clients at once, with reloads, for long (SECONDS
 
 test-sanitized: build ## the engine's tests with AddressSanitizer and UndefinedBehaviorSanitizer
 	rm -rf build/sanitized && mkdir -p build/sanitized
-	cp -r fastwsgi tests examples pyproject.toml setup.py README.md build/sanitized && rm -f build/sanitized/fastwsgi/*.so
+	cp -r fastwsgi tests examples deploy pyproject.toml setup.py README.md build/sanitized && rm -f build/sanitized/fastwsgi/*.so
 	cd build/sanitized && FASTWSGI_SANITIZE=1 $(BIN)/python setup.py --quiet build_ext --inplace --parallel 4
 	cd build/sanitized && FASTWSGI_REQUIRE_EXTENSIONS=1 PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 \
 	  LD_PRELOAD="$$(cc -print-file-name=libasan.so):$$(cc -print-file-name=libubsan.so)" \

@@ -21,6 +21,7 @@ from tests.live import Peer, Reply, head
 from tests.processes import eventually
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
 PATIENCE: Final = 0.8
@@ -63,7 +64,7 @@ def fault_of(reply: Reply, path: str, token: bytes) -> str:
 class Traffic:
     """Threads that make requests in a `with` block, each on a connection that it keeps while it may.
 
-    `one_shot` clients use a connection once. After `most` requests each, or LONGEST seconds, clients stop.
+    They ask for `paths`. `one_shot` clients use a connection once. After `most` requests each, or LONGEST seconds, clients stop.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Traffic:
         one_shot: int = 2,
         most: int = 100_000,
         seed: int = 0,
+        paths: Sequence[str] = PATHS,
     ) -> None:
         self.answered: Counter[str] = Counter()  # by path
         self.failures: list[Failure] = []
@@ -85,6 +87,7 @@ class Traffic:
         self.holders: dict[int, int] = {}  # which worker answered last on the open connection of a client
         self._address = address
         self._one_shot, self._most, self._seed = one_shot, most, seed
+        self._paths = paths
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._ending = threading.Event()
@@ -168,7 +171,7 @@ class Traffic:
                 with self._lock:
                     self.gave_up += 1
                 return done
-            path = rng.choice(PATHS)
+            path = rng.choice(self._paths)
             token = b"%d-%016x" % (number, rng.getrandbits(64))
             waited = 0.0
             try:
