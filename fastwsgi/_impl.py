@@ -41,6 +41,7 @@ ONE_SOURCE: Final = (
     "response",
     "connection",
     "runner",
+    "tunnel",
     "channel",
     "reception",
     "crew",

@@ -17,6 +17,7 @@ from .request import Limits
 from .wsgi import base_environ
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Sequence
 
     from ._serializer_py import Serializer
@@ -47,8 +48,14 @@ def make_acceptors(
     multiprocess: bool,
     early_hints: object,
     log: Callable[..., None] | None,
+    tls: ssl.SSLContext | None = None,
 ) -> list[Acceptor]:
     """Return an acceptor for each listener; `errors` and `early_hints` go into environ."""
+    open_tunnel = None
+    if tls is not None:
+        from .tunnel import Tunnel  # noqa: PLC0415 - OpenSSL is loaded only where it is needed
+
+        open_tunnel = functools.partial(Tunnel, tls)
     limits = Limits(
         request_line=cfg.limit_request_line,
         fields=cfg.limit_request_fields,
@@ -66,8 +73,8 @@ def make_acceptors(
     for listener in listeners:
         base = base_environ(
             server_name=listener.server_name,
-            server_port=listener.server_port,
-            url_scheme="http",
+            server_port="443" if listener.is_unix and tls is not None else listener.server_port,
+            url_scheme="http" if tls is None else "https",
             errors=errors,
             multithread=multithread,
             multiprocess=multiprocess,
@@ -82,6 +89,7 @@ def make_acceptors(
             spool_at=cfg.body_buffer_size,
             open_spool=functools.partial(open_spool, cfg.tmp_upload_dir or None),
             region_of=region_of if cfg.sendfile else None,
+            open_tunnel=open_tunnel,
             header_timeout=cfg.header_timeout,
             body_timeout=cfg.body_timeout,
             write_timeout=cfg.write_timeout,

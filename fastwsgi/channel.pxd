@@ -9,7 +9,7 @@ from .response cimport Response
 from .runner cimport Runner
 
 cdef int DRAINED, FULL, GONE, READ
-cdef Py_ssize_t _SENT_AHEAD
+cdef Py_ssize_t _SENT_AHEAD, _SEALED_TOGETHER
 cdef double BEAT, NEVER, _LONG
 
 
@@ -27,6 +27,7 @@ cdef class Channel(Timed):
     cdef public bint broken, running, waits
     cdef public Runner runner
     cdef public object handover
+    cdef readonly object tunnel
     cdef CIO _io
     cdef Py_ssize_t _offset, _discards
     cdef bint _registered
@@ -34,13 +35,14 @@ cdef class Channel(Timed):
     cpdef object wait_for(self, int events)
     cpdef bint is_idle(self)
     cpdef bint is_registered(self)
+    cpdef bint owes(self) except -1
+    cpdef object receive(self)
     @cython.locals(out=list, parts=list, sent=Py_ssize_t)
     cpdef int send(self) except -1
     @cython.locals(outcome=int)
     cpdef bint send_through(self, Py_ssize_t left=*) except -1
     @cython.locals(connection=Connection, piece=bytes)
     cpdef bytes fetch(self, Request request)
-    @cython.locals(data=bytes)
     cpdef object skip_body(self, Request request)
     cdef bytes _receive_through(self)
     cpdef object interrupt(self)
@@ -59,3 +61,13 @@ cdef class Channel(Timed):
     cdef object _forget(self, list out, Py_ssize_t sent)
     @cython.locals(sent=Py_ssize_t)
     cdef Py_ssize_t _send_region(self, list out, region) except -2
+    cdef object _advance_region(self, list out, region, Py_ssize_t sent)
+
+    cdef object _open(self, bytes data)
+    @cython.locals(out=list, sent=Py_ssize_t)
+    cdef int _send_sealed(self) except -1
+    @cython.locals(parts=list, size=Py_ssize_t, offset=Py_ssize_t)
+    cdef bytes _next_piece(self, list out)
+    @cython.locals(pending=Py_ssize_t)
+    cdef Py_ssize_t _pending(self) except -1
+    cdef object _say_farewell(self)

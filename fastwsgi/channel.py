@@ -34,6 +34,7 @@ _SKIPPED = 4  # reads of a body that the app has left
 _MOST_DISCARDED = 262144  # bytes of a refused client
 _LONG = 0.01  # seconds; after so long in the app it is looked whether the client is still there
 _poll: Any = green.unpatched("select", "poll")  # gevent's would let others run, here and now
+_SEALED_TOGETHER = 65536  # bytes that TLS puts into records at once
 _NO_SENDFILE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
@@ -61,6 +62,7 @@ class Channel(Timed):
         "sends",
         "sends_before",
         "started",
+        "tunnel",
         "waits",
     )
 
@@ -85,6 +87,8 @@ class Channel(Timed):
         self.runner: Any = None  # the Runner of the thread that handles it
         self.sends = 0  # that took bytes, and how many there had been when its response began
         self.sends_before = 0
+        # A Tunnel if this is TLS. The module is not imported where there is none: it brings OpenSSL along.
+        self.tunnel: Any = None if endpoint.open_tunnel is None else endpoint.open_tunnel(io.peer_addr)
         self._io = io
         self._registered = False
         self._discards = 0  # bytes that may still be thrown away
@@ -101,16 +105,30 @@ class Channel(Timed):
 
     def is_idle(self) -> bool:
         """Return whether it is kept only for requests that may come."""
-        return not self.lingers and self.connection.is_idle()
+        return not self.lingers and self.connection.is_idle() and not self.owes()
 
     def is_registered(self) -> bool:
         """Return whether any events were asked for yet."""
         return self._registered
 
+    def owes(self) -> bool:
+        """Return whether TLS has something to be sent, besides `out`."""
+        return self.tunnel is not None and self.tunnel.owes() > 0
+
+    def receive(self) -> bytes | None:
+        """Return bytes that have come, b"" at the end of the stream, None if there are none yet.
+
+        Raises OSError. A client that fails to shake hands is refused: its connection is closing.
+        """
+        data = self._io.recv(self.fd)
+        return data if self.tunnel is None or data is None else self._open(data)
+
     def send(self) -> int:
         """Send `out`; return DRAINED, FULL if the socket takes no more now, GONE if the client has gone."""
         if self.broken:
             return GONE
+        if self.tunnel is not None:
+            return self._send_sealed()
         out = self.connection.out
         try:
             while out:
@@ -144,7 +162,7 @@ class Channel(Timed):
         Waits for the client for as long as write_timeout allows.
         """
         outcome = self.send()
-        while outcome == FULL and self.connection.pending() > left:
+        while outcome == FULL and self._pending() > left:
             is_ready = self._wait(select.POLLOUT, self.endpoint.write_timeout)
             outcome = self.send() if is_ready else GONE
         if outcome == GONE:
@@ -172,7 +190,7 @@ class Channel(Timed):
         request.stream.cut()
         try:
             for _ in range(_SKIPPED):
-                data = self._io.recv(self.fd)
+                data = self.receive()
                 if not data:
                     return
                 self.connection.take(data)
@@ -186,12 +204,16 @@ class Channel(Timed):
         try:
             while self._wait(select.POLLIN, self.endpoint.body_timeout):
                 try:
-                    data = os.read(self.fd, _READ_AT_ONCE)
+                    # Not by IO, whose buffer is the leader's.
+                    came = os.read(self.fd, _READ_AT_ONCE)
                 except BlockingIOError:
                     continue
-                if not data:
+                data = came if self.tunnel is None else self._open(came)
+                if data == b"":
                     raise HTTPError(400, "the client has gone before the end of its request's body")
-                return data
+                if data is not None:
+                    return data
+                self.send()  # what TLS may have to say
         except OSError as error:
             raise HTTPError(400, f"the client has gone: {error.strerror}") from None
         raise HTTPError(408, "body_timeout")
@@ -229,6 +251,7 @@ class Channel(Timed):
         """Let the client see the end of what was sent, and throw away what it still sends."""
         self.lingers = True
         self._discards = _MOST_DISCARDED
+        self._say_farewell()
         self._io.shutdown_write(self.fd)
         self.wait_for(READ)
 
@@ -256,6 +279,8 @@ class Channel(Timed):
             waited = self._io.monotonic() - self.arrived  # for the app, in vain
             self.endpoint.log(self.request.environ, http11.CLIENT_GONE, None, 0, waited)
         self.request = None
+        if not self.lingers:
+            self._say_farewell()
         self.forget()
         self._io.close_fd(self.fd)
         self.fd = -1
@@ -301,10 +326,83 @@ class Channel(Timed):
             data = region.read(_READ_INSTEAD)
             sent = len(data) or -1
             out.insert(0, data)
+        self._advance_region(out, region, sent)
+        return sent
+
+    def _advance_region(self, out: list[Any], region: Any, sent: int) -> None:
         if sent < 0:
             # The file has become shorter since its length was promised.
             raise BrokenPipeError(errno.EPIPE, "file ended early")
         region.advance(sent)
         if region.count == 0:
             out.remove(region)
-        return sent
+
+    # TLS.
+
+    def _open(self, data: bytes) -> bytes | None:
+        """Return what was sealed in `data`, as receive() does."""
+        tunnel = self.tunnel
+        try:
+            opened: bytes | None = tunnel.open(data)
+        except OSError:
+            if tunnel.established:
+                raise
+            self.connection.reject()  # and hears why, in an alert
+            return None
+        if tunnel.ended and opened:
+            self.connection.ended = True  # the end came along, and no event will tell of it
+        return opened
+
+    def _send_sealed(self) -> int:
+        tunnel = self.tunnel
+        out = self.connection.out
+        try:
+            while out or tunnel.owes():
+                if not tunnel.records():
+                    tunnel.seal(self._next_piece(out))
+                sent = self._io.send(self.fd, tunnel.records(), tunnel.sent())
+                if sent == 0:
+                    return FULL
+                tunnel.advance(sent)
+                self.sends += 1
+        except OSError:
+            return GONE
+        return DRAINED
+
+    def _next_piece(self, out: list[Any]) -> bytes:
+        """Take from `out` what is sealed together."""
+        if not out:
+            return b""
+        first = out[0]
+        if type(first) is not bytes:
+            data: bytes = first.read(_SEALED_TOGETHER)
+            self._advance_region(out, first, len(data) or -1)
+            return data
+        parts = []
+        size = 0
+        offset = self._offset
+        for piece in out:
+            if type(piece) is not bytes or size >= _SEALED_TOGETHER:
+                break
+            part = piece[offset : offset + _SEALED_TOGETHER - size]
+            parts.append(part)
+            size += len(part)
+            offset = 0
+        self._forget(out, size)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _pending(self) -> int:
+        """Return how many bytes in memory are to be sent."""
+        pending = self.connection.pending()
+        return pending if self.tunnel is None else pending + self.tunnel.owes()
+
+    def _say_farewell(self) -> None:
+        """Tell a client by TLS that nothing more comes, if it has got all before (RFC 8446 §6.1)."""
+        if self.tunnel is None or self.broken or self.connection.out or self.is_given():
+            return
+        try:
+            farewell = self.tunnel.end()
+            if farewell:
+                self._io.send(self.fd, farewell)
+        except OSError:  # it has gone
+            pass

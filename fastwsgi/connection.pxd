@@ -17,7 +17,8 @@ cdef class Connection:
     cdef readonly list out
     cdef public double deadline
     cdef readonly object error
-    cdef readonly bint ended, unread
+    cdef public bint ended
+    cdef readonly bint unread
     cdef readonly long long served
     cdef Endpoint _endpoint
     cdef str _remote_addr, _remote_port
@@ -43,6 +44,7 @@ cdef class Connection:
     cpdef object end_of_stream(self)
     cpdef object time_out(self)
     cpdef bytes give(self)
+    cpdef object reject(self)
     cpdef object close(self)
     cdef Request _receive_proxy(self, bytes data, double now)
     @cython.locals(endpoint=Endpoint, request=Request)

@@ -156,10 +156,11 @@ class Connection:
 
     def next_request(self, now: float) -> Request | None:
         """Go on after a request has been answered; return the next if it has come ahead of its turn."""
+        if not self.is_busy():
+            return None
         self._release_body()
         if self.state == STREAM:
             self.close()  # whatever comes next is not a request
-        if self.state != BUSY:
             return None
         self.state = IDLE
         keepalive = self._endpoint.keepalive
@@ -197,6 +198,11 @@ class Connection:
         self.out.clear()
         self.close()
         return ahead
+
+    def reject(self) -> None:
+        """Close without a word of HTTP, though the client may go on sending."""
+        self.close()
+        self.unread = True
 
     def close(self) -> None:
         """Take nothing more from the client; what is in `out` may still be sent."""
@@ -376,8 +382,7 @@ class Connection:
         self.out.append(page)
         self._log(http11.status_text(error.status), head, len(page) - page.find(b"\r\n\r\n") - 4)
         self.state = CLOSING
-        self.close()
-        self.unread = True
+        self.reject()
 
     def _log(self, status: str, head: bytes | bytearray | None, nbytes: int) -> None:
         """Have a request logged that no app gets to see, with what is known of it."""

@@ -11,7 +11,7 @@ cdef class Endpoint:
     cdef readonly dict base
     cdef readonly object limits
     cdef readonly long long spool_at
-    cdef readonly object open_spool, region_of, log, trusts, proxy_protocol
+    cdef readonly object open_spool, open_tunnel, region_of, log, trusts, proxy_protocol
     cdef readonly double header_timeout, body_timeout, write_timeout, keepalive
     cdef readonly bint streams
     cdef public object transmit, heartbeat

@@ -27,6 +27,7 @@ class Endpoint:
         "limits",
         "log",
         "open_spool",
+        "open_tunnel",
         "parser",
         "proxy_protocol",
         "region_of",
@@ -48,6 +49,7 @@ class Endpoint:
         spool_at: int = 1024 * 1024,
         open_spool: Callable[[], Any],
         region_of: Callable[[Any], Any] | None = None,
+        open_tunnel: Callable[[str], Any] | None = None,
         header_timeout: float = 30.0,
         body_timeout: float = 30.0,
         write_timeout: float = 30.0,
@@ -60,7 +62,8 @@ class Endpoint:
         """Gather the parts.
 
         `open_spool` opens a temporary file for bodies of more than `spool_at` bytes; `region_of` tells the
-        region of a file that sendfile(2) could send, and is None where it may not be used. The engine sets
+        region of a file that sendfile(2) could send, and is None where it may not be used; `open_tunnel`
+        begins TLS with a client of that address, and is None where none is spoken. The engine sets
         `transmit`, which sends what a connection has put out while its app still runs, and `heartbeat`, which
         is told the monotonic time while a thread that leads the loop waits for a client. `streams` says that
         the app is called before a body has come whole, and reads it itself. `log` is told of
@@ -74,6 +77,7 @@ class Endpoint:
         self.spool_at = spool_at
         self.open_spool = open_spool
         self.region_of = region_of
+        self.open_tunnel = open_tunnel
         self.transmit: Callable[[Any], None] | None = None
         self.heartbeat: Callable[[float], None] | None = None
         self.header_timeout = header_timeout

@@ -100,12 +100,14 @@ class Engine(Waiting):
             channel.wait_for(channel.interest & ~READ)
             return
         try:
-            data = self._io.recv(channel.fd)
+            data = channel.receive()
         except OSError:
             self._drop(channel)
             return
         if data is None:
-            if not channel.is_registered():
+            if (not channel.owes() or self._flush(channel)) and (
+                not channel.is_registered() or connection.is_closing()
+            ):
                 self._settle(channel)
             return
         if data:
@@ -132,7 +134,7 @@ class Engine(Waiting):
             interest &= ~READ  # the app reads
         elif events & READ:
             try:
-                data = self._io.recv(channel.fd)
+                data = channel.receive()
             except OSError:
                 channel.broken = True
             else:
@@ -385,7 +387,7 @@ class Engine(Waiting):
         """Let the app take the connection over, from a thread that it can keep."""
         # Of a body, nobody could tell what the app has read and what would look like a frame.
         if self._crew is not None and request.content_length == 0:
-            channel.handover = ClientSocket(functools.partial(self._give, channel))
+            channel.handover = ClientSocket(functools.partial(self._give, channel), channel.tunnel)
             request.environ["gunicorn.socket"] = channel.handover
         elif not self._has_warned and request.environ.get("HTTP_UPGRADE", "").lower() == "websocket":
             self._has_warned = True

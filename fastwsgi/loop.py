@@ -39,6 +39,7 @@ from .wsgi import SERVER_SOFTWARE
 
 if TYPE_CHECKING:
     import logging
+    import ssl
     from collections.abc import Callable, Sequence
 
     from .config.settings import Config
@@ -73,8 +74,9 @@ class Loop:
         seats: Seats | None = None,
         leave: Callable[[BaseException | None], None] | None = None,
         errors: Any = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        """Prepare to serve on `listeners`.
+        """Prepare to serve on `listeners`, by `tls` if that is given.
 
         `heartbeat` is called about twice a second with the monotonic time; `multiprocess` tells the app
         whether others serve beside this one; `company` are those others, to share connections with them;
@@ -82,10 +84,8 @@ class Loop:
         `leave` may end the process, with an error if there was one, where run() cannot return, since its
         thread is in the app; `errors` is `wsgi.errors`, standard error by default.
         """
-        self._error_log = error_log
-        self._access_log = access_log
-        self._heartbeat = heartbeat
-        self._leave = leave
+        self._error_log, self._access_log = error_log, access_log
+        self._heartbeat, self._leave = heartbeat, leave
         self._io = IO()
         self._deadlines = Deadlines()
         self._backlog = cfg.backlog
@@ -125,6 +125,7 @@ class Loop:
                 multiprocess=multiprocess,
                 early_hints=self._early_hints,
                 log=access_log.log if access_log is not None else None,
+                tls=tls,
             ),
             self._io,
             error_log,

@@ -29,6 +29,7 @@ from .processes.signals import Signals
 from .processes.title import set_title
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Sequence
     from types import FrameType
 
@@ -68,6 +69,7 @@ class Worker:
         error_log: the error log.
         access_log: the access log, if there is one.
         hooks: the hooks that are called here.
+        tls: how TLS is spoken on all listeners, if it is.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Worker:
         error_log: logging.Logger,
         access_log: AccessLog | None,
         hooks: WorkerHooks,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._cfg, self._listeners, self._application = cfg, listeners, application
         self._identity = identity
@@ -92,6 +95,7 @@ class Worker:
         self._channel, self._master = channel, master
         self._error_log, self._access_log = error_log, access_log
         self._hooks = hooks
+        self._tls = tls
         self._engine: Engine | Parallel
         self._max_requests = cfg.max_requests
         if cfg.max_requests:
@@ -157,6 +161,7 @@ class Worker:
             max_requests=self._max_requests,
             leave=self._leave,
             observer=Observer.of(self._hooks),
+            tls=self._tls,
         )
         self._engine.add_reader(self._channel, self._on_master_gone)
 

@@ -11,6 +11,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -28,6 +29,10 @@ DEADLINE: Final = float(os.environ.get("FASTWSGI_TEST_DEADLINE", "20"))
 
 ENGINE: Final = tuple(os.environ.get("FASTWSGI_TEST_ENGINE", "").split())
 """Arguments for every server of a run, to test another engine: "--threads 4"."""
+
+
+TLS: Final = ssl.create_default_context(cafile=CA) if (CA := os.environ.get("FASTWSGI_TEST_CA")) else None
+"""How clients connect where ENGINE has `--certfile`, to test TLS; FASTWSGI_TEST_CA has issued the certificate."""
 
 
 class LogReader:
@@ -76,9 +81,15 @@ class LogReader:
 
 
 class Peer:
-    """A raw socket to the server; every wait on it ends after DEADLINE seconds."""
+    """A raw socket to the server, or through `tls`; every wait on it ends after DEADLINE seconds."""
 
-    def __init__(self, address: tuple[str, int] | str, *, receive_buffer: int = 0) -> None:
+    def __init__(
+        self,
+        address: tuple[str, int] | str,
+        *,
+        receive_buffer: int = 0,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
         self.sock = socket.socket(family, socket.SOCK_STREAM)
         if receive_buffer:
@@ -86,6 +97,11 @@ class Peer:
         self.sock.settimeout(DEADLINE)
         try:
             self.sock.connect(address)
+            if tls is not None:
+                # An end without a word of farewell is an error, as a reset is.
+                self.sock = tls.wrap_socket(
+                    self.sock, server_hostname="localhost", suppress_ragged_eofs=False
+                )
         except OSError:
             self.sock.close()
             raise
@@ -231,7 +247,9 @@ class LiveServer:
         cwd: str | None = None,
         command: Sequence[str] = (sys.executable, "-m", "fastwsgi"),
         pass_fds: Sequence[int] = (),
+        tls: ssl.SSLContext | None = None,
     ) -> None:
+        self._tls = tls or TLS
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
         for name, value in (env or {}).items():
             environment.pop(name, None)
@@ -255,7 +273,7 @@ class LiveServer:
         self.log = LogReader(self.process.stderr)
         self.allow_traceback = False
         try:
-            url = self.log.wait_for(r"Listening at: (http://[\d.]+:\d+|unix:\S+)")[1]
+            url = self.log.wait_for(r"Listening at: (https?://[\d.]+:\d+|unix:\S+)")[1]
         except BaseException:
             self.kill()
             raise
@@ -263,7 +281,7 @@ class LiveServer:
         if url.startswith("unix:"):
             self.address = url.removeprefix("unix:")
         else:
-            host, _, port = url.removeprefix("http://").partition(":")
+            host, _, port = url.partition("://")[2].partition(":")
             self.address = (host, int(port))
         self.url = url
 
@@ -283,7 +301,7 @@ class LiveServer:
             self.kill()
 
     def connect(self, *, receive_buffer: int = 0) -> Peer:
-        return Peer(self.address, receive_buffer=receive_buffer)
+        return Peer(self.address, receive_buffer=receive_buffer, tls=self._tls)
 
     def exchange(self, *pieces: bytes, half_close: bool = False) -> bytes:
         """Send the pieces on a new connection and return all that is answered until it closes."""

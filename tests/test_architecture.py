@@ -29,8 +29,8 @@ FLOORS = {
     " processes.watcher processes.sockets processes.origin processes.launch processes.systemd processes.scoreboard"
     " processes.in_flight"
     " logs.error_log logs.access_format logs.access_log"
-    " app hooks.actors hooks.calls hooks.observer config.command_line config.config_file config.cpus config.sources files",
-    3: "crew handover runner seats acceptor channel stream reception loop waiting engine parallel",
+    " app hooks.actors hooks.calls hooks.observer config.command_line config.config_file config.cpus config.sources tls files",
+    3: "crew tunnel handover runner seats acceptor channel stream reception loop waiting engine parallel",
     4: "worker",
     5: "master.hands master.generation master.upgrade master.herald master.master",
     6: "__main__ __init__",

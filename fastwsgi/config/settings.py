@@ -393,6 +393,11 @@ class Config:
         """Return the error of a setting whose value does not do: name, value, origin, and `why`."""
         return mistake(name, getattr(self, name), self.origins.get(name, "default"), why)
 
+    @property
+    def is_ssl(self) -> bool:
+        """Whether TLS is spoken; hooks of gunicorn know it by this name."""
+        return bool(self.certfile or self.keyfile)
+
 # fmt: on
 
 

@@ -1,4 +1,4 @@
-"""A configuration with what was opened for it: listening sockets, logs, pidfile.
+"""A configuration with what was opened for it: listening sockets, logs, pidfile, certificates.
 
 At a reload a new generation takes over what has not changed, and opens the rest. Must not know workers, nor
 when a generation is needed no more. Invariants: opening is all or nothing, and the generation before is as it
@@ -20,6 +20,7 @@ from .actions import Policy
 
 if TYPE_CHECKING:
     import logging
+    import ssl
     from collections.abc import Iterable, Sequence
 
     from _typeshed.wsgi import WSGIApplication
@@ -46,6 +47,7 @@ class Generation:
         self.identity = Identity.of(cfg)
         self.listeners: list[Listener] = []
         self.access_log: AccessLog | None = None
+        self.tls: ssl.SSLContext | None = None
         self.pidfile: Pidfile | None = None
         self.is_beside = False
 
@@ -94,6 +96,7 @@ class Generation:
         cfg = self.cfg
         if cfg.max_worker_memory and not memory.IS_KNOWN:
             raise cfg.mistake("max_worker_memory", "only Linux tells the memory of a process; remove it")
+        self.tls = _make_tls(cfg)
         for other in others:
             if other.cfg.pidfile == cfg.pidfile:
                 self.pidfile = other.pidfile
@@ -148,6 +151,10 @@ class Generation:
             revision=self.revision,
         )
 
+    def url(self, listener: Listener) -> str:
+        """Return where clients find a listener, for the log."""
+        return listener.url if self.tls is None else listener.tls_url
+
     @property
     def application(self) -> WSGIApplication | str:
         """The application, or its name.
@@ -193,6 +200,14 @@ class Generation:
             self.access_log.close()
         if self.pidfile is not None and all(other.pidfile is not self.pidfile for other in kept):
             self.pidfile.remove()
+
+
+def _make_tls(cfg: Config) -> ssl.SSLContext | None:
+    if not cfg.is_ssl and not cfg.cert_reqs:
+        return None
+    from ..tls import make_context  # noqa: PLC0415 - OpenSSL is loaded only where it is needed
+
+    return make_context(cfg)
 
 
 def _listening_of(cfg: Config) -> dict[str, Any]:

@@ -202,8 +202,9 @@ class Master:
 
     def _say_where(self, generation: Generation, before: Generation | None = None) -> None:
         for listener in generation.listeners:
-            if before is None or listener not in before.listeners:
-                self._log.info("Listening at: %s (%d)", listener.url, os.getpid())
+            url = generation.url(listener)
+            if before is None or listener not in before.listeners or before.url(listener) != url:
+                self._log.info("Listening at: %s (%d)", url, os.getpid())
         pidfile = generation.pidfile
         if pidfile is not None and pidfile.notice and (before is None or pidfile is not before.pidfile):
             self._log.warning("%s", pidfile.notice)
@@ -397,6 +398,7 @@ class Master:
                 error_log=self._log,
                 access_log=generation.access_log,
                 hooks=hooks,
+                tls=generation.tls,
             ).run()
 
         try:

@@ -45,10 +45,10 @@ class Address(NamedTuple):
 class Listener:
     """A socket that connections are accepted from.
 
-    `server_name` and `server_port` are what PEP 3333 calls so, of this socket; `url` is for the log.
-    `address` is what it was asked for by; "" if it was given to us, unasked, by a service manager. `made` has
-    path, device and inode of the socket file that we made, or took over, and `is_shared` says that another
-    master listens there as well: the file is left to it.
+    `server_name` and `server_port` are what PEP 3333 calls so, of this socket; `url` is for the log,
+    `tls_url` where TLS is spoken. `address` is what it was asked for by; "" if it was given to us, unasked,
+    by a service manager. `made` has path, device and inode of the socket file that we made, or took over, and
+    `is_shared` says that another master listens there as well: the file is left to it.
     """
 
     def __init__(
@@ -71,6 +71,7 @@ class Listener:
             # RFC 3875 §4.1.14: SERVER_NAME may be an IPv6 address, whose brackets belong to the URL.
             self.server_name, self.server_port = host, str(port)
             self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        self.tls_url = self.url.replace("http:", "https:", 1)
 
     def adjust(self, *, backlog: int, umask: int, reuse_port: bool) -> None:
         """Have it listen as new settings say: its backlog, its port, the permissions of its file."""

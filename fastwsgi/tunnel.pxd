@@ -1,0 +1,23 @@
+cimport cython
+
+cdef Py_ssize_t _RECORD
+
+
+@cython.final
+cdef class Tunnel:
+    cdef readonly bint established, ended
+    cdef object _incoming, _outgoing, _tls, _lock, _peer
+    cdef bytes _records
+    cdef Py_ssize_t _sent, _unsaid
+
+    cpdef bytes open(self, bytes data)
+    @cython.locals(start=Py_ssize_t)
+    cpdef object seal(self, bytes data)
+    cpdef bytes records(self)
+    cpdef Py_ssize_t sent(self)
+    cpdef object advance(self, Py_ssize_t nbytes)
+    cpdef Py_ssize_t owes(self) except -1
+    cpdef bytes end(self)
+    cdef bint _shake_hands(self) except -1
+    @cython.locals(pieces=list, piece=bytes)
+    cdef bytes _read(self)
