@@ -88,7 +88,7 @@ class Supervisor:
             "USR2": self._on_usr2,
             "WINCH": self._on_winch,
             "TTIN": lambda now: self._want(self.wanted + 1) + self._balance(now),
-            "TTOU": lambda now: self._want(max(self.wanted - 1, 1)) + self._balance(now),
+            "TTOU": lambda now: self._want(min(self.wanted, max(self.wanted - 1, 1))) + self._balance(now),
         }
 
     @property
@@ -199,21 +199,14 @@ class Supervisor:
         actions: list[Action] = [obituary(worker, code, signal)]
         if self.state is MasterState.STOPPING:
             return actions + self._balance(now)
-        delay = 0.0
-        if worker.state is WorkerState.BOOTING or worker.failure:
+        if worker.state is WorkerState.BOOTING:
             # A signal from outside is no failure of the application; a crash while it is imported is one.
-            own_fault = worker.failure or code or signal in CRASHES
-            if own_fault and self.state is MasterState.STARTING:
-                return actions + self._halt(worker.failure or EXIT_WORKER_BOOT, now)
-            delay = self._boots.failed(now)
-            if worker.revision == self.policy.revision:
-                actions += self._give_up_reload("the new worker did not boot")
+            own_fault = code or signal in CRASHES
+            actions += self._boot_ended(worker, now, worker.failure or (EXIT_WORKER_BOOT if own_fault else 0))
         elif worker.state is WorkerState.READY and (code or signal not in ("", "KILL")):
             # KILL is the administrator, or the system's want of memory: replaced at once.
             young = now - worker.ready_at < YOUNG
-            delay = self._crashes.failed(now) if young else 0.0
-        if delay:
-            actions.append(Log("warning", f"Workers die young: the next one is forked in {delay:g} s"))
+            actions += _slow_down(self._crashes.failed(now)) if young else []
         return actions + self._balance(now)
 
     def signal(self, name: str, now: float) -> list[Action]:
@@ -430,11 +423,7 @@ class Supervisor:
         worker.become(WorkerState.ABORTING, now + self.policy.abort_grace, reason)
         text = f"{title} (pid:{worker.pid}): {reason}; its stacks follow"
         actions: list[Action] = [Log("critical", text), Explain(worker.pid), Signal(worker.pid, "ABRT")]
-        if is_boot:
-            worker.failure = EXIT_WORKER_BOOT
-            if self.state is MasterState.STARTING:
-                actions += self._halt(EXIT_WORKER_BOOT, now)
-        return actions
+        return actions + (self._boot_ended(worker, now, EXIT_WORKER_BOOT) if is_boot else [])
 
     def _kill(self, worker: Worker, now: float) -> list[Action]:
         if worker.state is WorkerState.KILLED:
@@ -442,6 +431,15 @@ class Supervisor:
             return [Log("error", f"Worker (pid:{worker.pid}) does not end even by SIGKILL; given up")]
         worker.become(WorkerState.KILLED, now + KILL_PATIENCE)
         return [Signal(worker.pid, "KILL")]
+
+    def _boot_ended(self, worker: Worker, now: float, code: int) -> list[Action]:
+        """Draw the conclusions from a boot in vain; `code` is what it means for the server, 0 for nothing."""
+        if code and self.state is MasterState.STARTING:
+            return self._halt(code, now)
+        actions = _slow_down(self._boots.failed(now))
+        if worker.revision == self.policy.revision:
+            actions += self._give_up_reload("the new worker did not boot")
+        return actions
 
     def _give_up_reload(self, why: str) -> list[Action]:
         """Go back from a configuration that has not proved itself; what serves stays."""
@@ -496,3 +494,7 @@ class Supervisor:
 
 def _workers_of(policy: Policy) -> int:
     return min(policy.workers, policy.slots - 1)
+
+
+def _slow_down(delay: float) -> list[Action]:
+    return [Log("warning", f"Workers die young: the next one is forked in {delay:g} s")] if delay else []
