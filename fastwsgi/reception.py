@@ -102,8 +102,9 @@ class Reception:
         self.reopen(now)
 
     def stop_sharing(self, now: float) -> None:
-        """Take what is in the backlog, whoever else could: the worker is about to stop."""
+        """Take all that is in the backlog, whoever else could: the worker is about to stop."""
         self._company = None
+        self._limit = ANY_NUMBER  # what is left behind would be reset
         self.yields = False
         self.open(now)
 

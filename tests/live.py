@@ -235,14 +235,15 @@ def head(target: str, *fields: str, method: str = "GET", version: str = "1.1") -
 class LiveServer:
     """`python -m fastwsgi` on a port of the kernel's choice, or on a Unix socket.
 
-    Raises AssertionError, with the log, if the server does not come up.
+    With `bind` None the address is in a configuration file. Raises AssertionError, with the log, if the
+    server does not come up.
     """
 
     def __init__(
         self,
         app: str,
         *args: str,
-        bind: str = "127.0.0.1:0",
+        bind: str | None = "127.0.0.1:0",
         env: Mapping[str, str | None] | None = None,
         cwd: str | None = None,
         command: Sequence[str] = (sys.executable, "-m", "fastwsgi"),
@@ -256,7 +257,7 @@ class LiveServer:
             if value is not None:
                 environment[name] = value
         self.process = subprocess.Popen(
-            [*command, *ENGINE, *args, "-b", bind, *([app] if app else [])],
+            [*command, *ENGINE, *args, *(["-b", bind] if bind else []), *([app] if app else [])],
             cwd=cwd or ROOT,
             env=environment,
             pass_fds=pass_fds,

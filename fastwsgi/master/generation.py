@@ -185,21 +185,22 @@ class Generation:
             self.access_log.reopen()
         self._give_files()
 
-    def close_sockets(self, kept: Iterable[Generation] = ()) -> None:
-        """Stop listening, but for what the generations in `kept` need; may be called again."""
+    def close_sockets(self, kept: Iterable[Generation] = ()) -> list[Listener]:
+        """Stop listening, but for what the generations in `kept` need; return what was closed."""
         needed = {listener for generation in kept for listener in generation.listeners}
-        for listener in self.listeners:
-            if listener not in needed:
-                listener.close()
+        closed = [listener for listener in self.listeners if listener not in needed]
+        for listener in closed:
+            listener.close()
+        return closed
 
-    def close(self, kept: Iterable[Generation] = ()) -> None:
-        """Close everything, but for what the generations in `kept` need."""
+    def close(self, kept: Iterable[Generation] = ()) -> list[Listener]:
+        """Close everything, but for what the generations in `kept` need; return the sockets among it."""
         kept = list(kept)
-        self.close_sockets(kept)
         if self.access_log is not None and all(other.access_log is not self.access_log for other in kept):
             self.access_log.close()
         if self.pidfile is not None and all(other.pidfile is not self.pidfile for other in kept):
             self.pidfile.remove()
+        return self.close_sockets(kept)
 
 
 def _make_tls(cfg: Config) -> ssl.SSLContext | None:

@@ -484,7 +484,8 @@ class Master:
         kept = {revision: kept for revision, kept in self._generations.items() if revision in needed}
         for generation in self._generations.values():
             if generation.revision not in kept:
-                generation.close(kept.values())
+                for listener in generation.close(kept.values()):
+                    self._log.info("No longer listening at: %s", listener.url)
         self._generations = kept
         if self._machine.state is MasterState.STOPPING:
             # Whoever connects when the last worker has taken the backlog is refused, and waits not in vain.

@@ -55,7 +55,7 @@ KILL_PATIENCE: Final = 5.0
 LATE: Final = 1.0
 """A tick later than this by its own plan: the master was itself stopped, and cannot judge its workers."""
 
-WEIGHED_EVERY: Final = 5.0
+WEIGHED_EVERY: Final = 1.0
 """Seconds between looks at the workers' memory, if that is limited."""
 
 
@@ -270,7 +270,7 @@ class Supervisor:
             if now > self._deadline_of(worker):
                 actions += self._abort(worker, now) if worker.serving else self._kill(worker, now)
             elif now > worker.end_of_life(self.policy):
-                actions += self._wear(worker, f"it is {now - worker.ready_at:.0f} s old")
+                actions += self._wear(worker, f"it is {round(now - worker.ready_at, 1):g} s old")
         if now > self._next_weighing():
             self._weigh_at = now + WEIGHED_EVERY
             actions.append(Weigh(tuple(worker.pid for worker in self._roster.serving(WorkerState.READY))))
@@ -416,7 +416,7 @@ class Supervisor:
         return [Signal(worker.pid, "TERM")]
 
     def _abort(self, worker: Worker, now: float) -> list[Action]:
-        silence = f"{now - worker.beat:.0f} s"
+        silence = f"{round(now - worker.beat, 1):g} s"
         is_boot = worker.state is WorkerState.BOOTING
         reason = f"not ready after {silence}" if is_boot else f"no sign of life for {silence}"
         title = "WORKER BOOT TIMEOUT" if is_boot else "WORKER TIMEOUT"

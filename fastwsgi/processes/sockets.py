@@ -14,12 +14,13 @@ import re
 import socket
 import stat
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 __all__ = ["Address", "Listener", "adopt", "listen", "listen_all", "parse"]
 
@@ -79,7 +80,11 @@ class Listener:
         if self.made is not None:
             os.chmod(self.made[0], 0o777 & ~umask)
         elif not self.is_unix:
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(reuse_port))
+            self.set_reuse_port(reuse_port)
+
+    def set_reuse_port(self, value: bool) -> None:
+        """Let others of this user listen on the same port, or no others from now on."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(value))
 
     def close(self) -> None:
         """Close it, and unlink the socket file that is ours."""
@@ -170,7 +175,8 @@ def listen_all(
     Raises:
         ConfigError: as `listen`; those bound here are closed.
     """
-    spare = list(kept)
+    kept = list(kept)
+    spare = kept[:]
     given = [listener for listener in spare if not listener.address]
     if given:
         return given
@@ -181,10 +187,17 @@ def listen_all(
             wanted = parse(address)
             listener = next((old for old in spare if _is_same(parse(old.address), wanted)), None)
             if listener is None:
-                listener = listen(
-                    address, backlog=backlog, umask=umask, reuse_port=reuse_port, patience=patience
-                )
+                with _room_beside(kept, wanted) as shares:
+                    listener = listen(
+                        address,
+                        backlog=backlog,
+                        umask=umask,
+                        reuse_port=reuse_port or shares,
+                        patience=patience,
+                    )
                 bound.append(listener)
+                if shares:
+                    listener.set_reuse_port(reuse_port)
             else:
                 spare.remove(listener)
             listeners.append(listener)
@@ -193,6 +206,24 @@ def listen_all(
             listener.close()
         raise
     return listeners
+
+
+@contextmanager
+def _room_beside(listeners: Iterable[Listener], address: Address) -> Iterator[bool]:
+    """Let `address` be bound meanwhile although some of ours have its port; say whether there are any.
+
+    127.0.0.1:8000 is to become 0.0.0.0:8000, and the one must not close before the other is there.
+    """
+    port = str(address.port)
+    rivals = [other for other in listeners if not other.is_unix and other.server_port == port]
+    before = [other.sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT) for other in rivals]
+    for other in rivals:
+        other.set_reuse_port(True)
+    try:
+        yield bool(rivals)
+    finally:
+        for other, was in zip(rivals, before, strict=True):
+            other.set_reuse_port(bool(was))
 
 
 def _is_same(one: Address, other: Address) -> bool:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
+LEAK: list[bytes] = []
 PIECES = 5
 BIG = 100_000
 
@@ -80,6 +81,8 @@ def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[byt
         time.sleep(0.05)
     elif path == "/counts":
         token = json.dumps(counts()).encode()
+    elif path == "/grow":
+        LEAK.append(b"x" * (int(token) << 20))
     elif path == "/no-gc":
         gc.collect()
         gc.disable()

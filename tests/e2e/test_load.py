@@ -88,17 +88,90 @@ def test_more_and_fewer_workers(
 def test_workers_that_have_served_enough(
     live: Callable[..., LiveServer], traffic: Callable[[LiveServer], Traffic], engine: tuple[str, ...]
 ) -> None:
-    """Each ends after its number of requests, another comes, and no request is lost."""
-    options = ("--max-requests", "100", "--max-requests-jitter", "50")
+    """Each serves on until its successor is ready, ends then, and no request is lost."""
+    options = ("--max-requests", "50", "--max-requests-jitter", "20")
     server = live(APP, "-w", "2", *engine, *options, *DEBUG)
     with traffic(server) as load:
-        load.wait_for(1500)
+        for _ in range(4):
+            start = len(server.log.lines)
+            worn = int(server.wait_for_log(r"\(pid:(\d+)\) is to be replaced", start=start)[1])
+            wait_for_end(worn)
     assert load.failures == []
-    ends = [int(n) for n in re.findall(r"ends after (\d+) requests", server.log.text)]
-    assert len(ends) >= 6
-    assert min(ends) >= 100
-    # What was being answered, and what came with it, is answered as well.
-    assert max(ends) <= 100 + 50 + 64
+    counts = [int(n) for n in re.findall(r"to be replaced: it has served (\d+) requests", server.log.text)]
+    assert len(counts) >= 4
+    assert min(counts) >= 50
+    log = server.log.text
+    for worn in re.findall(r"\(pid:(\d+)\) is to be replaced", log)[:3]:
+        told, ends = log.index(f"(pid:{worn}) is to be replaced"), log.index(f"Worker exiting (pid: {worn})")
+        assert "is ready" in log[told:ends]
+
+
+def test_workers_that_are_old(
+    live: Callable[..., LiveServer], traffic: Callable[[LiveServer], Traffic]
+) -> None:
+    options = ("--max-worker-lifetime", "0.5", "--max-worker-lifetime-jitter", "0.5")
+    server = live(APP, "-w", "2", *options, *DEBUG)
+    old = wait_for_workers(server, 2)
+    with traffic(server) as load:
+        for pid in old:
+            wait_for_end(pid)
+        load.wait_for(50)
+    assert load.failures == []
+    for pid in old:
+        assert re.search(rf"Worker \(pid:{pid}\) is to be replaced: it is \S+ s old", server.log.text)
+
+
+def test_a_worker_that_grows(
+    live: Callable[..., LiveServer], traffic: Callable[[LiveServer], Traffic]
+) -> None:
+    server = live(APP, "-w", "2", "--max-worker-memory", "300M", *DEBUG)
+    workers = wait_for_workers(server, 2)
+    with traffic(server) as load:
+        load.wait_for(50)
+        large = int(server.get("/grow?400").get("X-Worker") or 0)
+        server.wait_for_log(rf"Worker \(pid:{large}\) is to be replaced: it has grown to \d+ MiB")
+        wait_for_end(large)
+        load.wait_for(50)
+        assert set(workers) - set(wait_for_workers(server, 2)) == {large}
+    assert load.failures == []
+
+
+def test_serving_on_after_term(
+    live: Callable[..., LiveServer], traffic: Callable[[LiveServer], Traffic]
+) -> None:
+    """Nothing is noticed of TERM until the delay is over; what was begun by then is answered."""
+    server = live(APP, "-w", "2", "--drain-delay", "1", *DEBUG)
+    wait_for_workers(server, 2)
+    with traffic(server) as load:
+        load.wait_for(50)
+        server.send_signal(signal.SIGTERM)
+        server.wait_for_log("Serving on for 1 s")
+        load.wait_for(20)
+        load.expect_the_end()
+        assert server.wait() == 0
+        load.join()
+    assert load.failures == []
+    assert load.told_to_close > 0
+
+
+def test_workers_stopped_and_brought_back(
+    live: Callable[..., LiveServer], traffic: Callable[[LiveServer], Traffic]
+) -> None:
+    """Meanwhile connections wait in the backlog."""
+    server = live(APP, "-w", "2", *DEBUG)
+    with traffic(server) as load:
+        for _ in range(2):
+            old = wait_for_workers(server, 2)
+            load.wait_for(50)
+            server.send_signal(signal.SIGWINCH)
+            for pid in old:
+                wait_for_end(pid)
+            start = len(server.log.lines)
+            server.send_signal(signal.SIGHUP)
+            server.wait_for_log("Reload complete, 2 workers serve", start=start)
+        load.wait_for(50)
+    assert load.failures == []
+    assert load.told_to_close > 0
 
 
 def test_killed_worker(live: Callable[..., LiveServer], traffic: Callable[[LiveServer], Traffic]) -> None:
@@ -170,6 +243,26 @@ def test_term_with_connections_in_the_backlog(live: Callable[..., LiveServer]) -
             reply = peer.response()
             assert reply.text == "early"
             assert peer.read_to_end() == b""  # told so, or after the last call
+    assert server.wait() == 0
+
+
+def test_term_with_more_in_the_backlog_than_a_worker_may_have(live: Callable[..., LiveServer]) -> None:
+    server = live(APP, "-w", "1", "--worker-connections", "10", "--backlog", "200", *DEBUG)
+    (worker,) = wait_for_workers(server, 1)
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        peers = [server.connect() for _ in range(150)]
+        for peer in peers:
+            peer.send(b"GET /?early HTTP/1.1\r\nHost: a\r\n\r\n")
+        server.send_signal(signal.SIGTERM)
+        server.wait_for_log("Handling signal: term")
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    for peer in peers:
+        with peer:
+            reply = peer.response()
+            assert reply.text == "early"
+            assert peer.read_to_end() == b""
     assert server.wait() == 0
 
 

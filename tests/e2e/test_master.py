@@ -568,6 +568,32 @@ def test_ttin_and_ttou(live: Callable[..., LiveServer]) -> None:
     assert len(wait_for_workers(server, 1)) == 1
 
 
+def test_winch_and_back(live: Callable[..., LiveServer]) -> None:
+    """A connection made meanwhile waits for the workers to come."""
+    server = live(APP, "-w", "2")
+    for back in (signal.SIGHUP, signal.SIGTTIN):
+        workers = children(server.pid)
+        server.send_signal(signal.SIGWINCH)
+        for pid in workers:
+            wait_for_end(pid)
+        eventually(lambda: children(server.pid) == [])
+        with server.connect() as peer:
+            peer.send(GET % b"/")
+            server.send_signal(back)
+            assert int(peer.response().text) in wait_for_workers(server, 2 if back == signal.SIGHUP else 1)
+    server.send_signal(signal.SIGWINCH)
+
+
+def test_second_term_cuts_the_delay_short(live: Callable[..., LiveServer]) -> None:
+    server = live(APP, "--drain-delay", "600")
+    assert server.get("/").status == 200
+    server.send_signal(signal.SIGTERM)
+    server.wait_for_log("Serving on for 600 s")
+    assert server.get("/").get("Connection") is None
+    server.send_signal(signal.SIGTERM)
+    assert server.wait() == 0
+
+
 def test_logs_are_reopened(live: Callable[..., LiveServer], tmp_path: Path) -> None:
     log, moved = tmp_path / "access.log", tmp_path / "access.log.1"
     server = live(APP, "--access-logfile", os.fspath(log), "-w", "2")

@@ -218,6 +218,40 @@ def test_an_address_that_is_there_already_is_kept() -> None:
         listener.close()
 
 
+@pytest.mark.parametrize(
+    ("before", "after"), [("127.0.0.1", "0.0.0.0"), ("0.0.0.0", "127.0.0.1"), ("127.0.0.1", "localhost")]
+)
+def test_another_host_with_the_port_of_one_that_is_kept(before: str, after: str) -> None:
+    (old,) = listen_all([f"{before}:0"], backlog=10)
+    (new,) = listen_all([f"{after}:{old.server_port}"], backlog=10, kept=[old], patience=0)
+    for listener in (old, new):
+        assert not listener.sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)
+    old.close()
+    connect(new)
+    with pytest.raises(ConfigError, match="in use by another server"):
+        listen(f"127.0.0.1:{new.server_port}", backlog=10, patience=0)
+    new.close()
+
+
+def test_a_port_of_a_stranger_is_none_to_share() -> None:
+    (stranger,), (ours,) = (listen_all(["127.0.0.1:0"], backlog=10) for _ in range(2))
+    with pytest.raises(ConfigError, match="in use by another server"):
+        listen_all([f"127.0.0.1:{stranger.server_port}"], backlog=10, kept=[ours], patience=0)
+    stranger.close()
+    ours.close()
+
+
+def test_new_settings_of_a_listener(tmp_path: Path) -> None:
+    path = tmp_path / "app.sock"
+    tcp, unix = listen_all(["127.0.0.1:0", f"unix:{path}"], backlog=10)
+    for listener in (tcp, unix):
+        listener.adjust(backlog=20, umask=0o007, reuse_port=True)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o770
+    other = listen(f"127.0.0.1:{tcp.server_port}", backlog=10, reuse_port=True, patience=0)
+    for listener in (tcp, unix, other):
+        listener.close()
+
+
 def test_what_is_kept_stays_open_when_another_address_cannot_be_had() -> None:
     old = listen_all(["127.0.0.1:0"], backlog=10)
     with pytest.raises(ConfigError):
