@@ -45,7 +45,7 @@ HEARD: Final = {
 }
 """Signals that mean something, by what the master is about; others are passed over."""
 
-_COUNTED: Final = frozenset({"TTIN", "TTOU", "INT", "QUIT", "TERM"})
+_COUNTED: Final = frozenset({"TTIN", "TTOU", "INT", "QUIT"})
 """Signals that say more when they come twice; of the others, one of a bunch is enough."""
 
 
