@@ -85,15 +85,19 @@ class Server:
 
     def __init__(self, cfg: Config, log: Any, *, master_pid: int = 0) -> None:
         self.pid = os.getpid()
-        self.master_pid = master_pid
-        self.master_name = "Master.2" if master_pid else "Master"
-        self.reexec_pid = 0
+        self.stand_beside(master_pid=master_pid)
         self.worker_age = 0
         self.num_workers = cfg.workers
         self.WORKERS: dict[int, WorkerView] = {}
         self.LISTENERS: list[ListenerView] = []
         self.address: list[Any] = []  # (host, port), or the path of a Unix socket
         self.adopt(cfg, log)
+
+    def stand_beside(self, *, master_pid: int = 0, reexec_pid: int = 0) -> None:
+        """Show another master: the one that this one is to replace, or the one that is to replace it."""
+        self.master_pid = master_pid
+        self.master_name = "Master.2" if master_pid else "Master"
+        self.reexec_pid = reexec_pid
 
     def adopt(self, cfg: Config, log: Any) -> None:
         """Show another configuration."""

@@ -305,6 +305,7 @@ class Master:
 
     def _take_over(self) -> None:
         self._other.take_over()
+        self._hooks.server.stand_beside()
         self._log.info("The old master is gone, this one takes its place")
         for generation in self._generations.values():
             if problem := generation.take_over():
@@ -313,6 +314,7 @@ class Master:
 
     def _on_successor_ended(self, ending: Ending) -> None:
         how = self._other.ended(ending)
+        self._hooks.server.stand_beside()
         self._leave_other()
         self._herald.on_other_gone()
         now = time.monotonic()
@@ -361,6 +363,7 @@ class Master:
         except OSError as exc:
             return self._machine.upgrade_failed(exc.strerror or str(exc), time.monotonic())
         self._selector.register(channel, selectors.EVENT_READ, self._hear_other)
+        self._hooks.server.stand_beside(reexec_pid=self._other.successor)
         self._log.info("Starting a new master (pid:%d)", self._other.successor)
         return None
 

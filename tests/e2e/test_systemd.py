@@ -294,6 +294,47 @@ def test_the_main_process_is_always_one_that_lives(
         end(new)
 
 
+def test_an_old_master_that_leaves_early_names_the_new_one(
+    service: Callable[..., LiveServer], manager: Manager, tmp_path: Path
+) -> None:
+    """It must not say that it stops: that would be the end of the service."""
+    conf, fifo = tmp_path / "conf.py", tmp_path / "fifo"
+    os.mkfifo(fifo)
+    conf.write_text("")
+    server = service(APP, "-c", os.fspath(conf))
+    manager.wait_for("READY=1")
+    conf.write_text(f"open({os.fspath(fifo)!r}).read()\n")
+    server.send_signal(signal.SIGUSR2)
+    new = int(server.wait_for_log(r"Starting a new master \(pid:(\d+)\)")[1])
+    try:
+        with fifo.open("w"):  # it is being loaded
+            server.send_signal(signal.SIGTERM)
+            assert manager.wait_for("MAINPID=.*")[0] == f"MAINPID={new}"
+            server.process.wait(DEADLINE)
+        assert manager.wait_for("READY=1")[0] == "READY=1"
+        assert manager.seen[-1][0] == new
+        assert "STOPPING=1" not in [line for _, line in manager.seen]
+        assert server.get("/").status == 200
+    finally:
+        end(new)
+
+
+def test_sockets_of_systemd_go_on_to_a_new_master(
+    live: Callable[..., LiveServer], sockets: list[socket.socket], tmp_path: Path
+) -> None:
+    server = live(APP, **passing(sockets))
+    server.send_signal(signal.SIGUSR2)
+    new = int(server.wait_for_log(r"The new master \(pid:(\d+)\) serves")[1])
+    try:
+        server.send_signal(signal.SIGTERM)
+        server.process.wait(DEADLINE)
+        for sock in sockets:
+            assert get(sock).startswith("HTTP/1.1 200 OK\r\n")
+    finally:
+        end(new)
+    assert (tmp_path / "app.sock").exists()
+
+
 # --- units ---------------------------------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.live import ROOT, LiveServer
+from tests.live import ENGINE, ROOT, LiveServer, Peer, head
 from tests.processes import children, end, eventually, wait_for_end
 from tests.traffic import Traffic
 
@@ -253,6 +254,78 @@ def test_the_new_master_reads_its_configuration_anew(masters: Callable[..., Mast
     assert group.server.get("/").status == 200
 
 
+def test_a_daemon_stays_one(masters: Callable[..., Masters], tmp_path: Path) -> None:
+    path, log, sock = tmp_path / "pid", tmp_path / "log", tmp_path / "sock"
+    options = ("-D", "-p", f"{path}", "--error-logfile", f"{log}", "-b", f"unix:{sock}")
+    command = [sys.executable, "-m", "fastwsgi", *ENGINE, *DEBUG, *options, PROCESSES]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    old = int(path.read_text())
+    try:
+        os.kill(old, signal.SIGUSR2)
+        eventually(lambda: "serves; end this one" in log.read_text())
+        new = int((tmp_path / "pid.2").read_text())
+        assert children(old).count(new) == 1  # it has not gone into the background once more
+        os.kill(old, signal.SIGTERM)
+        wait_for_end(old)
+        eventually(lambda: path.exists() and path.read_text() == f"{new}\n")
+        with Peer(os.fspath(sock)) as peer:
+            assert peer.request(head("/")).status == 200
+    finally:
+        for pid in re.findall(r"Starting a new master \(pid:(\d+)\)", log.read_text()):
+            end(int(pid))
+        end(old)
+
+
+def test_hooks_know_of_the_other_master(masters: Callable[..., Masters], tmp_path: Path) -> None:
+    conf, seen = tmp_path / "conf.py", tmp_path / "seen"
+    conf.write_text(
+        "import os\n"
+        "def note(what, server):\n"
+        f"    with open({os.fspath(seen)!r}, 'a') as file:\n"
+        "        print(what, os.getpid() == server.pid, bool(server.master_pid), file=file)\n"
+        "def pre_exec(server): note('pre_exec', server)\n"
+        "def when_ready(server): note('when_ready', server)\n"
+        "def on_exit(server): note('on_exit', server)\n"
+    )
+    group = masters(PROCESSES, "-c", os.fspath(conf))
+    new = group.upgrade()
+    group.complete(new)
+    group.send("TERM")
+    wait_for_end(new)
+    assert seen.read_text().splitlines() == [
+        "when_ready True False",
+        "pre_exec False False",  # in the process that is to be the new master
+        "when_ready True True",
+        "on_exit True False",
+        "on_exit True False",
+    ]
+
+
+def test_an_inherited_descriptor_goes_on(masters: Callable[..., Masters]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as given:
+        group = masters(PROCESSES, bind=f"fd://{given.fileno()}", pass_fds=[given.fileno()])
+        group.complete(group.upgrade())
+        group.complete(group.upgrade())
+        assert group.server.get("/").status == 200
+
+
+def test_a_reload_of_the_new_master_while_both_are_there(
+    masters: Callable[..., Masters], tmp_path: Path
+) -> None:
+    conf, path, other = tmp_path / "conf.py", tmp_path / "pid", tmp_path / "other"
+    conf.write_text(f"pidfile = {os.fspath(path)!r}\n")
+    group = masters(PROCESSES, "-c", os.fspath(conf))
+    new = group.upgrade()
+    conf.write_text(f"pidfile = {os.fspath(other)!r}\n")
+    group.send("HUP", new)
+    group.server.wait_for_log("Reload complete")
+    assert path.read_text() == f"{group.pid}\n"
+    assert (tmp_path / "other.2").read_text() == f"{new}\n"
+    group.complete(new)
+    eventually(lambda: other.exists() and other.read_text() == f"{new}\n")
+    assert not path.exists()
+
+
 # --- refused, and failed -------------------------------------------------------------------------------------
 
 
@@ -286,10 +359,10 @@ BROKEN = {
 @pytest.mark.parametrize("what", BROKEN)
 def test_a_new_master_that_cannot_start(masters: Callable[..., Masters], tmp_path: Path, what: str) -> None:
     text, message = BROKEN[what]
-    conf, socket, pid = tmp_path / "conf.py", tmp_path / "app.sock", tmp_path / "pid"
+    conf, sock, pid = tmp_path / "conf.py", tmp_path / "app.sock", tmp_path / "pid"
     sound = f"wsgi_app = {PROCESSES!r}\n"
     conf.write_text(sound)
-    group = masters("", "-c", os.fspath(conf), "-p", os.fspath(pid), bind=f"unix:{socket}")
+    group = masters("", "-c", os.fspath(conf), "-p", os.fspath(pid), bind=f"unix:{sock}")
     group.server.allow_traceback = True
     workers = group.server.get("/").text
     conf.write_text(text)
