@@ -173,4 +173,8 @@ def test_calls_are_those_of_gunicorn(
         # Our master forks the next worker when it aborts one, and does not wait for that one's end.
         for found in calls.values():
             found["master 1"] = sorted(call[:2] for call in found["master 1"])
+        # gunicorn raises SystemExit in the application, and gets as far as its next SIGKILL lets it.
+        aborted = {server: found["worker 1 of 1"] for server, found in calls.items()}
+        assert [call[0] for call in aborted["fastwsgi"][-2:]] == ["worker_abort", "worker_exit"]
+        del aborted["fastwsgi"][-1:], aborted["gunicorn"][len(aborted["fastwsgi"]) :]
     assert calls["fastwsgi"] == calls["gunicorn"]
