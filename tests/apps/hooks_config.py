@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 
@@ -67,6 +68,10 @@ def pre_request(worker: Any, req: Any) -> None:
 
 def post_request(worker: Any, req: Any, environ: Any, resp: Any) -> None:
     note("post_request", worker.age, req.mark, environ["PATH_INFO"], resp.status, resp.sent, worker.nr)
+    if req.path == os.environ.get("HOOKS_RETIRE"):
+        worker.alive = False
+    if "HOOKS_WAIT" in os.environ:
+        Path(os.environ["HOOKS_WAIT"]).read_bytes()
 
 
 def child_exit(server: Any, worker: Any) -> None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from tests.gate import Gate
+
 SERVERS = {
     "fastwsgi": ("fastwsgi",),
     "gunicorn": ("gunicorn", "--no-control-socket"),
@@ -50,11 +52,11 @@ class Journal:
         assert len(calls) == count, (name, self.calls)
         return calls[-1]
 
-    def request(self, target: str) -> Peer:
+    def request(self, target: str, *, close: bool = True) -> Peer:
         """Send a request; its answer may not come for long."""
         host, port = self.wait_for("when_ready")[2:]
         peer = Peer((host, port))
-        peer.send(head(target, "Connection: close"))
+        peer.send(head(target, *(["Connection: close"] if close else [])))
         return peer
 
     def get(self, target: str) -> int:
@@ -145,13 +147,6 @@ def hanging(it: Journal) -> None:
     it.signal("TERM")
 
 
-def failing(it: Journal) -> None:
-    it.wait_for("post_worker_init")
-    assert it.get("/fails") == 500
-    it.wait_for("post_request")
-    it.signal("TERM")
-
-
 @pytest.mark.parametrize(
     ("drive", "args"),
     [
@@ -178,3 +173,119 @@ def test_calls_are_those_of_gunicorn(
         assert [call[0] for call in aborted["fastwsgi"][-2:]] == ["worker_abort", "worker_exit"]
         del aborted["fastwsgi"][-1:], aborted["gunicorn"][len(aborted["fastwsgi"]) :]
     assert calls["fastwsgi"] == calls["gunicorn"]
+
+
+# --- hooks that fail --------------------------------------------------------------------------------------
+
+HARMLESS = (
+    *("nworkers_changed", "when_ready", "pre_fork", "post_request", "on_reload", "child_exit"),
+    *("worker_exit", "worker_int", "on_exit"),
+)
+
+
+@pytest.mark.parametrize("way", ["HOOKS_FAIL", "HOOKS_EXIT"])
+def test_hooks_that_fail_harm_nothing(way: str, tmp_path: Path) -> None:
+    with running("fastwsgi", tmp_path / "calls", **{way: ",".join(HARMLESS)}) as it:
+        it.wait_for("post_worker_init")
+        with it.request("/first", close=False) as peer:
+            assert peer.response().status == 200
+            assert peer.request(head("/second")).status == 200
+        it.wait_for("post_request", 2)
+        it.signal("HUP")
+        it.wait_for("post_worker_init", 2)
+        it.wait_for("child_exit")
+        assert it.get("/third") == 200
+        it.signal("INT")
+        assert it.process.wait(DEADLINE) == 0
+    log = log_of(tmp_path / "calls")
+    for name in HARMLESS:
+        assert f"Error in the hook {name}\n" in log
+    error = "RuntimeError: {} was to fail" if way == "HOOKS_FAIL" else "SystemExit: 5"
+    for name in HARMLESS:
+        assert error.format(name) in log
+
+
+@pytest.mark.parametrize("way", ["HOOKS_FAIL", "HOOKS_EXIT"])
+def test_on_starting_that_fails_keeps_the_server_from_starting(way: str, tmp_path: Path) -> None:
+    with running("fastwsgi", tmp_path / "calls", **{way: "on_starting"}) as it:
+        assert it.process.wait(DEADLINE) == 1
+        assert [call[0] for call in it.calls] == ["nworkers_changed", "on_starting"]
+    (line,) = log_of(tmp_path / "calls").splitlines()
+    assert line.startswith("Error: on_starting = <function on_starting ")
+    assert "it failed: " in line
+
+
+@pytest.mark.parametrize("way", ["HOOKS_FAIL", "HOOKS_EXIT"])
+@pytest.mark.parametrize("name", ["post_fork", "post_worker_init"])
+def test_a_worker_does_not_boot_with_a_hook_that_fails(name: str, way: str, tmp_path: Path) -> None:
+    with running("fastwsgi", tmp_path / "calls", **{way: name}) as it:
+        assert it.process.wait(DEADLINE) == 3
+        assert it.count("worker_exit") == it.count("child_exit") == it.count("on_exit") == 1
+    log = log_of(tmp_path / "calls")
+    assert f"Worker failed to boot: the hook {name} failed: " in log
+    assert "hooks_config.py" in log
+
+
+def test_a_request_whose_pre_request_fails_does_not_reach_the_app(tmp_path: Path) -> None:
+    with running("fastwsgi", tmp_path / "calls", HOOKS_FAIL="pre_request") as it:
+        it.wait_for("post_worker_init")
+        with it.request("/fails", close=False) as peer:
+            assert peer.response().status == 500
+            assert peer.request(head("/again")).status == 500  # the connection stays
+        assert it.wait_for("post_request", 2)[-3] == "500 Internal Server Error"
+        it.signal("TERM")
+        assert it.process.wait(DEADLINE) == 0
+    log = log_of(tmp_path / "calls")
+    assert log.count("Error in the hook pre_request") == 2
+    assert "it was to fail" not in log.replace("pre_request was to fail", "")
+
+
+# --- around requests --------------------------------------------------------------------------------------
+
+
+def test_post_request_whatever_becomes_of_the_response(tmp_path: Path, gate: Gate) -> None:
+    with running("fastwsgi", tmp_path / "calls") as it:
+        it.wait_for("post_worker_init")
+        assert it.get("/fails") == 500
+        assert it.wait_for("post_request")[3:] == [
+            "of pre_request",
+            "/fails",
+            "500 Internal Server Error",
+            0,
+            1,
+        ]
+        with it.request(f"/file?{__file__}") as peer:
+            size = len(peer.response().body)
+        assert it.wait_for("post_request", 2)[5:] == ["200 OK", size, 2]
+        peer = it.request(f"/wait?{gate.path}")
+        gate.wait_for_arrival()
+        peer.sock.close()
+        gate.open()
+        assert it.wait_for("post_request", 3)[4] == "/wait"
+        assert it.get("/") == 200
+        it.signal("TERM")
+        assert it.process.wait(DEADLINE) == 0
+
+
+def test_the_client_does_not_wait_for_post_request(tmp_path: Path, gate: Gate) -> None:
+    with running("fastwsgi", tmp_path / "calls", HOOKS_WAIT=str(gate.path)) as it:
+        it.wait_for("post_worker_init")
+        with it.request("/") as peer:
+            assert peer.read_exactly(12) == b"HTTP/1.1 200"
+            gate.wait_for_arrival()
+            gate.open()
+        it.signal("TERM")
+        assert it.process.wait(DEADLINE) == 0
+
+
+def test_a_hook_ends_its_worker(tmp_path: Path) -> None:
+    with running("fastwsgi", tmp_path / "calls", HOOKS_RETIRE="/retire") as it:
+        it.wait_for("post_worker_init")
+        assert it.get("/retire") == 200
+        assert it.wait_for("post_worker_init", 2)[2] == 2
+        assert it.wait_for("child_exit")[2] == 1
+        assert it.get("/") == 200
+        assert it.wait_for("post_request", 2)[2] == 2
+        it.signal("TERM")
+        assert it.process.wait(DEADLINE) == 0
+    assert "a hook has set alive to False" in log_of(tmp_path / "calls")
