@@ -1,12 +1,13 @@
 """A pre-fork WSGI server: gunicorn's command line and operations over a compiled HTTP/1.1 core.
 
-From a shell: `fastwsgi -w 4 module:app`. From a program: `serve(app, workers=4)`. Importing this package
-loads nothing else; the server's parts come in when it is started.
+From a shell: `fastwsgi -w 4 module:app`. From a program: `serve(app, workers=4)`, or a subclass of
+`Application`. Importing this package loads nothing else; the server's parts come in when they are asked for.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import importlib
+from typing import TYPE_CHECKING, Final
 
 from . import _impl as _impl
 from .processes import origin as _origin  # noqa: F401 - notes how the process was started
@@ -14,7 +15,9 @@ from .processes import origin as _origin  # noqa: F401 - notes how the process w
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-__all__ = ["__version__", "serve"]
+    from .application import Application
+
+__all__ = ["Application", "__version__", "serve"]
 
 __version__ = "0.1.0"
 
@@ -33,3 +36,16 @@ def serve(app: WSGIApplication | str, **settings: object) -> int:
     from .__main__ import serve_keywords  # noqa: PLC0415 - `import fastwsgi` must be cheap
 
     return serve_keywords({**settings, "wsgi_app": app})
+
+
+_LATER: Final = {"Application": "application"}
+"""Public names, and the modules they are in."""
+
+
+if not TYPE_CHECKING:  # which would take any name for one of ours
+
+    def __getattr__(name: str) -> object:
+        """Import what is asked for: PEP 562."""
+        if name not in _LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(f".{_LATER[name]}", __name__), name)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .config.settings import Config
     from .master.master import Master
 
-__all__ = ["main", "serve_keywords"]
+__all__ = ["main", "serve_application", "serve_keywords"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,6 +48,12 @@ def serve_keywords(settings: Mapping[str, object]) -> int:
         return sources.from_keywords(settings, os.environ, launch.directory, warn)
 
     return _guarded(lambda: _run_master(read_config, launch))
+
+
+def serve_application(read_config: Callable[[sources.Warn, str], Config]) -> int:
+    """Serve as `fastwsgi.Application` says, and return the exit code."""
+    launch = _launch()
+    return _guarded(lambda: _run_master(lambda warn: read_config(warn, launch.directory), launch))
 
 
 def _say(text: str) -> None:

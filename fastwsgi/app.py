@@ -28,9 +28,25 @@ if TYPE_CHECKING:
 
     from _typeshed.wsgi import WSGIApplication
 
-__all__ = ["explain", "load", "set_paths"]
+__all__ = ["Loadable", "explain", "load", "set_paths"]
 
 DEFAULT_NAMES = ("application", "app")
+
+
+class Loadable:
+    """An application that a program loads in its own way, once in each process that serves it."""
+
+    callable: WSGIApplication | None = None
+
+    def load(self) -> WSGIApplication:
+        """Return the application; to be overridden."""
+        raise NotImplementedError
+
+    def wsgi(self) -> WSGIApplication:
+        """Return the application, loaded if it was not yet."""
+        if self.callable is None:
+            self.callable = self.load()
+        return self.callable
 
 
 def set_paths(directory: str, pythonpath: str | None) -> None:
@@ -42,13 +58,20 @@ def set_paths(directory: str, pythonpath: str | None) -> None:
     sys.path[:] = [*first, *(path for path in sys.path if path not in first)]
 
 
-def load(spec: str | WSGIApplication) -> WSGIApplication:
-    """Load the application that `spec` names.
+def load(spec: str | WSGIApplication | Loadable) -> WSGIApplication:
+    """Load the application that `spec` names, or is.
 
     Raises:
         AppImportError: it cannot be loaded or is not a WSGI application. If its own code raised, that
             exception is the cause (`__cause__`), and `explain` shows its traceback.
     """
+    if isinstance(spec, Loadable):
+        name = f"{type(spec).__qualname__}.load()"
+        try:
+            loaded = spec.wsgi()
+        except (Exception, SystemExit) as exc:  # the application's code may raise anything
+            raise exc if isinstance(exc, AppImportError) else _fail(name, _place(exc)) from exc
+        return _checked(loaded, name, None)
     if not isinstance(spec, str):
         return _checked(spec, getattr(spec, "__qualname__", type(spec).__qualname__), None)
     module_name, _, target = spec.strip().partition(":")

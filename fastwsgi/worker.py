@@ -52,6 +52,8 @@ EXIT_ERROR: Final = 1
 _SIGNALS: Final = ("TERM", "INT", "QUIT", "USR1", "HUP", "USR2", "WINCH", "TTIN", "TTOU")
 """Taken over from the master's handlers; those that mean nothing to a worker are so ignored, not deadly."""
 
+_STOPS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+
 
 class Worker:
     """A worker; made and run in the forked process.
@@ -119,8 +121,9 @@ class Worker:
         except BaseException as exc:
             # BaseException: an application may raise SystemExit while it is imported.
             report = _failure(exc)
-            report.write(self._channel)
+            _ignore_stops()
             self._hooks.worker_exit()
+            report.write(self._channel)
             return report.code
         signals.hand_over()
         code = self._serve(signals)
@@ -196,7 +199,8 @@ class Worker:
 
     def _leave_boot(self, number: int, _frame: FrameType | None) -> None:
         """Exit at once when told to stop before the first request; other signals are kept for later."""
-        if number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        if number in _STOPS:
+            _ignore_stops()
             if number != signal.SIGTERM:
                 self._hooks.worker_int()
             self._hooks.worker_exit()
@@ -272,6 +276,12 @@ def load_app(cfg: Config, application: WSGIApplication | str, error_log: logging
         green.patch()
     with gil.reporting(error_log):
         return app.load(application)
+
+
+def _ignore_stops() -> None:
+    """Let a worker that ends already have its last word; a master without patience has SIGKILL."""
+    for number in _STOPS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _failure(exc: BaseException) -> Report:

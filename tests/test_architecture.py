@@ -29,11 +29,12 @@ FLOORS = {
     " processes.watcher processes.sockets processes.origin processes.launch processes.systemd processes.scoreboard"
     " processes.in_flight"
     " logs.error_log logs.access_format logs.access_log"
-    " app hooks.actors hooks.calls hooks.observer config.command_line config.config_file config.cpus config.sources tls files",
+    " app hooks.actors hooks.calls hooks.observer config.command_line config.config_file config.cpus config.sources"
+    " config.draft tls files",
     3: "crew tunnel handover runner seats acceptor channel stream reception loop waiting engine parallel",
     4: "worker",
     5: "master.hands master.generation master.upgrade master.herald master.master",
-    6: "__main__ __init__",
+    6: "__main__ application __init__",
 }
 FLOOR = {module: floor for floor, modules in FLOORS.items() for module in modules.split()}
 # On floors 1 to 3 modules build on each other: one may import those written before it.

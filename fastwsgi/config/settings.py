@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from ..errors import ConfigError
 from .kinds import (
@@ -47,13 +47,26 @@ from .kinds import (
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-__all__ = ["BY_NAME", "SETTINGS", "Config", "Setting"]
+__all__ = ["BY_NAME", "SETTINGS", "Config", "Setting", "Shown"]
 
 T = TypeVar("T")
 D = TypeVar("D")
 
 
 # --- a row of the table --------------------------------------------------------------------------------
+
+
+class Shown(NamedTuple):
+    """A setting as gunicorn's Config shows it to hooks: `cfg.settings["workers"].get()`."""
+
+    name: str
+    value: Any
+    default: Any
+    section: str
+
+    def get(self) -> Any:
+        """Return its value."""
+        return self.value
 
 
 @dataclass(frozen=True)
@@ -84,6 +97,10 @@ class Setting:
         if value is None and self.kind is SWITCH:
             return self.default
         return self.kind.parse(value)
+
+    def show_value(self, value: Any) -> Shown:
+        """Return this setting with a value, as hooks see it."""
+        return Shown(self.name, value, self.default, self.section)
 
     def show(self, value: object) -> str:
         """Put a value in words, for `--help` and `--print-config`."""
@@ -388,6 +405,28 @@ class Config:
 
     # Where each value comes from, in words; not a setting.
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+    # What else hooks read from gunicorn's.
+
+    @property
+    def settings(self) -> dict[str, Shown]:
+        """All settings by name."""
+        return {row.name: row.show_value(getattr(self, row.name)) for row in SETTINGS}
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The variables of `raw_env`."""
+        return {name: value for name, _, value in (line.partition("=") for line in self.raw_env)}
+
+    @property
+    def is_ssl(self) -> bool:
+        """Whether connections are encrypted."""
+        return self.certfile is not None or self.ssl_context is not None
+
+    @property
+    def worker_class_str(self) -> str:
+        """The class of workers that results: threads make sync gthread."""
+        return "gthread" if self.worker_class == "sync" and self.threads > 1 else self.worker_class
 
     def mistake(self, name: str, why: str) -> ConfigError:
         """Return the error of a setting whose value does not do: name, value, origin, and `why`."""

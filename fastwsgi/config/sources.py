@@ -29,7 +29,7 @@ from .settings import BY_NAME, SETTINGS, Config, mistake
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["Warn", "describe", "from_keywords", "load", "warn_on_stderr"]
+__all__ = ["Merge", "Warn", "describe", "from_keywords", "load", "warn_on_stderr"]
 
 Warn = Callable[[str], object]
 
@@ -40,7 +40,7 @@ def warn_on_stderr(message: str) -> None:
     sys.stderr.flush()
 
 
-class _Merge:
+class Merge:
     """Values found so far; a later one replaces an earlier one."""
 
     def __init__(self, environ: Mapping[str, str], warn: Warn) -> None:
@@ -54,6 +54,7 @@ class _Merge:
                     self.put(setting.name, template.format(environ[variable]), f"environment, {variable}")
 
     def put(self, name: str, value: object, origin: str) -> None:
+        """Take a value of one of our settings."""
         setting = BY_NAME[name]
         try:
             self.values[name] = setting.parse(value)
@@ -62,6 +63,21 @@ class _Merge:
         except (ValueError, TypeError):
             raise mistake(name, value, origin, f"must be {setting.kind.allowed}") from None
         self.origins[name] = origin
+
+    def set(self, name: str, value: object, origin: str) -> None:
+        """Take a value that a program gives to a setting, of gunicorn's or of ours.
+
+        Raises:
+            ConfigError: there is no such setting, or the value is wrong.
+        """
+        if name in LEGACY:
+            self.put_legacy(name, value, origin)
+        elif name in BY_NAME:
+            self.put(name, value, origin)
+        else:
+            close = difflib.get_close_matches(name, BY_NAME, 1)
+            remedy = f"; did you mean {close[0]}?" if close else ""
+            raise ConfigError(f"{origin} got {name}, which is not a setting{remedy}")
 
     def put_legacy(self, name: str, value: object, origin: str) -> None:
         """Take note of a setting of gunicorn that means nothing here."""
@@ -126,7 +142,7 @@ def load(
     Raises:
         ConfigError: a source cannot be read or a value is wrong; the text is one line.
     """
-    merge = _Merge(environ, warn)
+    merge = Merge(environ, warn)
     command_lines = [*_environment_arguments(environ), arguments]
     location, origin = config_file.find(directory), f"found in {directory}"
     for line in command_lines:
@@ -173,17 +189,9 @@ def from_keywords(
     Raises:
         ConfigError: a name is not a setting or a value is wrong.
     """
-    merge = _Merge(environ, warn)
+    merge = Merge(environ, warn)
     for name, value in settings.items():
-        if name in LEGACY:
-            merge.put_legacy(name, value, "serve()")
-            continue
-        if name not in BY_NAME:
-            close = difflib.get_close_matches(name, BY_NAME, 1)
-            remedy = f"; did you mean {close[0]}?" if close else ""
-            msg = f"serve() got {name}, which is not a setting{remedy}"
-            raise ConfigError(msg)
-        merge.put(name, value, "serve()")
+        merge.set(name, value, "serve()")
     return merge.finish(directory)
 
 

@@ -28,12 +28,11 @@ __all__ = ["App", "ListenerView", "Server", "WorkerView"]
 BOOTING = "[booting]"
 
 
-class App:
+class App(apps.Loadable):
     """The application, by name or as it is."""
 
     def __init__(self, cfg: Config) -> None:
         self.cfg = cfg
-        self.callable: WSGIApplication | None = None
 
     @property
     def app_uri(self) -> str:
@@ -44,12 +43,6 @@ class App:
     def load(self) -> WSGIApplication:
         """Load the application anew."""
         return apps.load(self.cfg.wsgi_app or "")
-
-    def wsgi(self) -> WSGIApplication:
-        """Return the application, loaded if it was not yet."""
-        if self.callable is None:
-            self.callable = self.load()
-        return self.callable
 
 
 class ListenerView:
@@ -103,7 +96,8 @@ class Server:
         """Show another configuration."""
         self.cfg = cfg
         self.log = log
-        self.app = App(cfg)
+        spec: Any = cfg.wsgi_app
+        self.app: apps.Loadable = spec if isinstance(spec, apps.Loadable) else App(cfg)
         self.timeout = cfg.timeout
         self.proc_name = cfg.proc_name
 

@@ -14,7 +14,7 @@ from fastwsgi._impl import Serializer
 from fastwsgi.config.settings import Config
 from fastwsgi.endpoint import Endpoint
 from fastwsgi.errors import ConfigError, HookError
-from fastwsgi.hooks.actors import Server, WorkerView
+from fastwsgi.hooks.actors import App, Server, WorkerView
 from fastwsgi.hooks.calls import Hooks, WorkerHooks
 from fastwsgi.hooks.observer import Observer
 from fastwsgi.hooks.views import RequestView, ResponseView
@@ -238,6 +238,7 @@ def test_a_server_shows_another_configuration() -> None:
     cfg = configuration(workers=5)
     server.adopt(cfg, LOG)
     assert server.cfg is cfg
+    assert isinstance(server.app, App)
     assert server.app.cfg is cfg
     assert server.num_workers == 3  # until the master says so
 
@@ -297,6 +298,7 @@ def test_a_worker_that_is_to_end_before_it_serves() -> None:
 
 def test_the_application_is_loaded_once() -> None:
     server = server_of(Config(wsgi_app="examples.hello:app", proc_name="name"))
+    assert isinstance(server.app, App)
     assert server.app.app_uri == "examples.hello:app"
     loaded = server.app.wsgi()
     assert server.app.wsgi() is server.app.callable is loaded
