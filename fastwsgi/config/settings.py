@@ -419,11 +419,6 @@ class Config:
         return {name: value for name, _, value in (line.partition("=") for line in self.raw_env)}
 
     @property
-    def is_ssl(self) -> bool:
-        """Whether connections are encrypted."""
-        return self.certfile is not None or self.ssl_context is not None
-
-    @property
     def worker_class_str(self) -> str:
         """The class of workers that results: threads make sync gthread."""
         return "gthread" if self.worker_class == "sync" and self.threads > 1 else self.worker_class

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.live import DEADLINE, ENGINE, ROOT, Peer, head
+from tests.live import DEADLINE, ENGINE, ROOT, LiveServer, Peer, head
 from tests.processes import eventually
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def hanging(it: Journal) -> None:
 @pytest.mark.parametrize(
     ("drive", "args"),
     [
-        pytest.param(gracefully, (), id="gracefully"),
+        pytest.param(gracefully, ("--log-level", "debug"), id="gracefully"),
         pytest.param(quickly, (), id="quickly"),
         pytest.param(hanging, ("--timeout", "1"), id="hanging", marks=INLINE_ONLY),
     ],
@@ -298,3 +298,38 @@ def test_a_hook_ends_its_worker(tmp_path: Path) -> None:
         it.signal("TERM")
         assert it.process.wait(DEADLINE) == 0
     assert "a hook has set alive to False" in log_of(tmp_path / "calls")
+
+
+# --- a program's own server -------------------------------------------------------------------------------
+
+
+def test_an_application_reads_its_settings_again_at_hup(tmp_path: Path) -> None:
+    settings = tmp_path / "settings"
+    settings.write_text("one 1")
+    command = (sys.executable, "-m", "tests.apps.standalone")
+    with LiveServer("", command=command, env={"STANDALONE": str(settings)}) as server:
+        assert server.get().text == "one"
+        settings.write_text("two 2")
+        server.send_signal(signal.SIGHUP)
+        server.wait_for_log("Reload complete, 2 workers serve")
+        assert server.get().text == "two"
+        settings.write_text("three 0")
+        server.send_signal(signal.SIGHUP)
+        server.wait_for_log(r"Reload refused, .*workers = '0' \(load_config\(\)\): must be ")
+        assert server.get().text == "two"
+
+
+def test_an_application_that_cannot_be_loaded(tmp_path: Path) -> None:
+    code = "import fastwsgi; fastwsgi.Application().run()"
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "PORT": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        env=env,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 4
+    assert "cannot load 'Application.load()': NotImplementedError" in done.stderr
