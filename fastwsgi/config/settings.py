@@ -352,7 +352,7 @@ class Config:
         _PROCESS, SWITCH, False, "--initgroups", text="With all groups that the user is in.")
     umask: int = _setting(
         _PROCESS, MASK, 0, "-m", "--umask",
-        text="Permissions withheld from files that the server and the app make.")
+        text="Permissions withheld from Unix sockets.")
 
     reload: bool = _setting(
         _DEBUG, SWITCH, False, "--reload", text="Reload when the app's code changes; needs watchfiles.")

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Sources", "Watcher"]
 
-_LOOK: Final = 500  # milliseconds between two looks whether the master is still there
+_LOOK: Final = 250  # milliseconds between two looks whether the master is still there
 _NAMED: Final = 3  # of the files that have changed, in the log
 _FORCE_POLLING: Final = {"auto": None, "poll": True, "inotify": False}
 
@@ -141,6 +141,7 @@ class Watcher:
         """Tell the master of changes until it is gone."""
         from watchfiles import watch  # noqa: PLC0415 - an extra
 
+        is_known = False
         for changes in watch(
             *folders,
             watch_filter=lambda change, path: sources.contain(path, change),
@@ -152,6 +153,10 @@ class Watcher:
         ):
             if os.getppid() != self._master:
                 return
+            if not is_known:
+                # Said after the first look: from now on, no change is missed.
+                is_known = True
+                self._log.debug("Watching %s", ", ".join(folders))
             if changes:
                 names = sorted({os.path.relpath(path, self._cfg.chdir) for _, path in changes})
                 more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
