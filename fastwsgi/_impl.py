@@ -48,6 +48,7 @@ ONE_SOURCE: Final = (
     "seats",
     "loop",
     "waiting",
+    "overdue",
     "engine",
 )
 """Written once, as Python; compiled with the types of the `.pxd` beside it."""

@@ -15,6 +15,6 @@ cdef class Places:
     cdef double *_rest
     cdef Py_ssize_t _loop, _loops
 
-    cpdef void sit(self, Py_ssize_t thread, unsigned long long identity) noexcept
+    cpdef Py_ssize_t sit(self, Py_ssize_t thread, unsigned long long identity) except -1
     cpdef void enter(self, Py_ssize_t thread, double now, str method, str target) noexcept
     cpdef void leave(self, Py_ssize_t thread) noexcept

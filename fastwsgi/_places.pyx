@@ -62,10 +62,11 @@ cdef class Places:
     def __dealloc__(self):
         PyBuffer_Release(&self._memory)
 
-    cpdef void sit(self, Py_ssize_t thread, unsigned long long identity) noexcept:
+    cpdef Py_ssize_t sit(self, Py_ssize_t thread, unsigned long long identity) except -1:
         cdef Py_ssize_t index = self._loop + thread * self._loops
         if index < PLACES:
             self._places[index].thread = identity
+        return index
 
     cpdef void enter(self, Py_ssize_t thread, double now, str method, str target) noexcept:
         cdef Py_ssize_t index = self._loop + thread * self._loops

@@ -61,11 +61,12 @@ class Places:
         self._numbers = self._memory[:SIZE].cast("Q")
         self._loop, self._loops = loop, loops
 
-    def sit(self, thread: int, identity: int) -> None:
-        """Say which thread of the system number `thread` of this loop is."""
+    def sit(self, thread: int, identity: int) -> int:
+        """Say which thread of the system number `thread` of this loop is; return its number in the worker."""
         index = self._loop + thread * self._loops
         if index < PLACES:
             self._numbers[index * _FIELDS + _THREAD] = identity
+        return index
 
     def enter(self, thread: int, now: float, method: str, target: str) -> None:
         """Show what thread number `thread` has in the app from `now` on, monotonic."""

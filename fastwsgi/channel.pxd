@@ -25,6 +25,7 @@ cdef class Channel(Timed):
     cdef public long long sends, sends_before
     cdef readonly bint lingers
     cdef public bint broken, running, waits
+    cdef readonly bytes expired
     cdef public Runner runner
     cdef public object handover
     cdef readonly object tunnel
@@ -45,11 +46,13 @@ cdef class Channel(Timed):
     cpdef bytes fetch(self, Request request)
     cpdef object skip_body(self, Request request)
     cdef bytes _receive_through(self)
-    cpdef object interrupt(self)
+    cpdef object interrupt(self, int how=*)
+    cpdef object expire(self, bytes page)
     cpdef tuple give(self)
     cpdef bint is_given(self) except -1
     @cython.locals(seconds=double, is_unsent=bint)
     cpdef object log(self, Response response, double now)
+    cpdef object log_expired(self, Response response, double now)
     cpdef object linger(self)
     cpdef bint discard(self) except -1
     cpdef object forget(self)

@@ -50,6 +50,7 @@ class Channel(Timed):
         "broken",
         "connection",
         "endpoint",
+        "expired",
         "fd",
         "handover",
         "interest",
@@ -81,6 +82,7 @@ class Channel(Timed):
         self.resumed = 0.0  # when the app was called for more of it
         self.lingers = False  # refused: what the client still sends is thrown away
         self.broken = False  # the client went while the app was running
+        self.expired: bytes | None = None  # sent instead of an answer that did not come; b"" = cut off
         self.running = False  # the app runs, on a thread of its own; nobody else may answer or close
         self.waits = False  # for the app
         self.handover: ClientSocket | None = None  # offers the connection to the app
@@ -175,6 +177,8 @@ class Channel(Timed):
         Raises HTTPError if it does not come, or is malformed.
         """
         connection = self.connection
+        if self.broken:
+            raise HTTPError(400, "the client has gone, or was told that the request has timed out")
         if request.stream.unasked:
             request.stream.unasked = False
             if self.response is not None and not self.response.head_sent:
@@ -218,15 +222,31 @@ class Channel(Timed):
             raise HTTPError(400, f"the client has gone: {error.strerror}") from None
         raise HTTPError(408, "body_timeout")
 
-    def interrupt(self) -> None:
-        """Let a fetch() that another thread is in see the end of the stream."""
+    def interrupt(self, how: int = socket.SHUT_RD) -> None:
+        """Let a fetch() that another thread is in see the end of the stream, or the client as well."""
         borrowed = socket.socket(fileno=self.fd)
         try:
-            borrowed.shutdown(socket.SHUT_RD)
+            borrowed.shutdown(how)
         except OSError:  # the client has gone, which is as good
             pass
         finally:
             borrowed.detach()
+
+    def expire(self, page: bytes) -> None:
+        """Answer `page`, or b"" for nothing, in place of a thread that has no say from now on."""
+        if page:
+            self.connection.out.append(page)  # behind the answers that came before
+            self.send()  # a client that does not even take these is cut off
+            self._say_farewell()
+            self._io.shutdown_write(self.fd)
+        else:
+            self.interrupt(socket.SHUT_RDWR)
+        self.broken = True
+        self.expired = page
+        self.forget()
+        if self.handover is not None:
+            self.handover.withdraw()
+            self.handover = None
 
     def give(self) -> tuple[int, bytes]:
         """Give the connection to the app: return a descriptor for it, and what was read ahead."""
@@ -239,6 +259,8 @@ class Channel(Timed):
 
     def log(self, response: Response, now: float) -> None:
         """Have a request logged that is over."""
+        if self.expired is not None:
+            return  # it was logged then
         seconds = now - self.started
         is_unsent = self.sends == self.sends_before and not self.is_given()
         # The loop need not have looked for hang-ups meanwhile, and a quick answer is not worth a look.
@@ -246,6 +268,16 @@ class Channel(Timed):
             response.lose()
         environ = response.request.environ
         self.endpoint.log(environ, response.status, response.headers, response.body_size, seconds)
+
+    def log_expired(self, response: Response, now: float) -> None:
+        """Have a request logged that is over for its client, and not for its thread."""
+        status, headers, nbytes = response.status, response.headers, response.body_size
+        page: Any = self.expired
+        if page:
+            status, headers, nbytes = http11.status_text(504), None, len(page) - page.find(b"\r\n\r\n") - 4
+        elif self.sends == self.sends_before:
+            status, headers, nbytes = http11.CLIENT_GONE, None, 0
+        self.endpoint.log(response.request.environ, status, headers, nbytes, now - self.started)
 
     def linger(self) -> None:
         """Let the client see the end of what was sent, and throw away what it still sends."""

@@ -2,10 +2,10 @@ cimport cython
 
 from .channel cimport Channel
 from .connection cimport Connection
+from .overdue cimport Overdue
 from .request cimport Request
 from .response cimport Response
 from .runner cimport Runner
-from .waiting cimport Waiting
 
 cdef int READ, WRITE, HANGUP, PULLING, EXHAUSTED, DONE
 cdef double NEVER, QUICK, _FORGETS, SLICE, _GIVES_UP
@@ -13,7 +13,7 @@ cdef Py_ssize_t _SENT_TOGETHER, _PIECES_TOGETHER, ANY_NUMBER
 
 
 # Not final: Cython takes the overriding of a method in such a class for that of a final one.
-cdef class Engine(Waiting):
+cdef class Engine(Overdue):
     cdef readonly long long requests
     cdef object _app, _observer
     cdef long long _last_request

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from . import stream
 from .handover import ClientSocket
+from .overdue import Overdue
 from .response import Response
 from .states import ANY_NUMBER, DONE, EXHAUSTED, HANGUP, NEVER, PULLING, QUICK, READ, SLICE, WRITE
-from .waiting import Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,7 +38,7 @@ _SENT_TOGETHER = 65536  # bytes, and
 _PIECES_TOGETHER = 64  # pieces of pipelined answers that may gather
 
 
-class Engine(Waiting):
+class Engine(Overdue):
     """The loop with an app."""
 
     def __init__(
@@ -204,6 +204,9 @@ class Engine(Waiting):
             if channel.is_given():
                 self._part(channel, response)
                 return
+            if channel.expired is not None:
+                self._come_late(channel, response)
+                return
             if response.state != DONE and not self._drive(channel, response):
                 # It keeps what its app has left in the context; the next request must not see that.
                 channel.runner.renew_context()
@@ -257,6 +260,8 @@ class Engine(Waiting):
                 if channel.is_given():
                     self._part(channel, response)
                     return False
+                if channel.expired is not None:
+                    break
                 if not is_more or response.has_all():
                     continue
                 if not self._flush(channel):
@@ -272,6 +277,9 @@ class Engine(Waiting):
                 self._step_down(channel, response)
                 response.finish()
                 self._step_up(channel)
+        if channel.expired is not None:
+            self._come_late(channel, response)
+            return False
         return True
 
     def _step_down(self, channel: Channel, response: Response) -> None:
@@ -370,8 +378,9 @@ class Engine(Waiting):
         channel: Any = owner
         if channel.is_given():
             channel.connection.out.clear()
-        if not channel.send_through():
-            raise BrokenPipeError(errno.EPIPE, "the client has gone")
+        with channel.runner.gate:
+            if not channel.send_through():
+                raise BrokenPipeError(errno.EPIPE, "the client has gone")
 
     def _early_hints(self, fields: Any) -> None:
         runner = getattr(self._own, "runner", None)
@@ -396,10 +405,12 @@ class Engine(Waiting):
     def _give(self, channel: Channel) -> tuple[int, bytes]:
         """Give the connection to the app, which runs; return a descriptor for it, and what was read ahead."""
         crew: Any = self._crew
-        if not channel.send_through(0):
-            raise BrokenPipeError(errno.EPIPE, "the client has gone")
+        with channel.runner.gate:
+            channel.send_through(0)
         crew.take()
         try:
+            if channel.broken:
+                raise BrokenPipeError(errno.EPIPE, "the client has gone")
             self._seats.keep(1)
             return channel.give()
         finally:

@@ -272,7 +272,7 @@ class Loop:
     def _work(self, me: Runner) -> None:
         """Take part until the loop ends."""
         self._own.runner = me
-        self._places.sit(me.number, threading.get_ident())
+        me.sit(self._places)
         while not self._has_ended():
             try:
                 if self._has_lost(me):

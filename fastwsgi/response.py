@@ -278,6 +278,13 @@ class Response:
         """Show this response to `observer`, in the context that its app ran in."""
         self._context.run(observer, self)
 
+    def replace(self, code: int) -> None:
+        """Note that its client was sent a page of ours instead."""
+        self.status = http11.status_text(code)
+        self.code = code
+        self.headers = None
+        self.body_size = 0
+
     def report(self, log: Any, is_client_gone: bool) -> None:
         """Tell a logger what went wrong, and forget it: a traceback holds the app's frame, and that this."""
         environ = self.request.environ

@@ -6,11 +6,15 @@ each has a serializer. And each has a `contextvars.Context`, which only one thre
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
+
+from . import stacks
 
 if TYPE_CHECKING:
     from contextvars import Context
 
+    from ._places_py import Places
     from ._serializer_py import Serializer
 
 __all__ = ["Runner"]
@@ -19,7 +23,20 @@ __all__ = ["Runner"]
 class Runner:
     """Thread `number` of a loop."""
 
-    __slots__ = ("_clean", "_date", "context", "job", "number", "relieves", "serializer", "since")
+    __slots__ = (
+        "_clean",
+        "_date",
+        "context",
+        "find",
+        "gate",
+        "identity",
+        "job",
+        "number",
+        "place",
+        "relieves",
+        "serializer",
+        "since",
+    )
 
     def __init__(self, number: int, serializer: Serializer, clean: Context) -> None:
         """Do nothing yet. Requests begin with what is set in `clean`."""
@@ -31,6 +48,16 @@ class Runner:
         self.job: Any = None  # the channel whose request it has in the app
         self.relieves = False  # it has come back when all seats were taken, and who leads may be asleep
         self.since = 0.0  # when the app was called for it, or for its next piece, monotonic
+        self.gate: Any = threading.Lock()  # taken by the app's thread while it talks with the client itself
+        # Of the thread, once it runs: its number in the worker, its identity, and what tells its stack.
+        self.place, self.identity = number, 0
+        self.find: Any = None
+
+    def sit(self, places: Places) -> None:
+        """Become the thread that calls this."""
+        self.identity = threading.get_ident()
+        self.place = places.sit(self.number, self.identity)
+        self.find = stacks.finder()
 
     def is_parted(self) -> bool:
         """Return whether the app has taken over the connection of its request."""

@@ -14,13 +14,14 @@ cdef class Seats:
     cpdef object take(self, double now, bint can_wait)
     cpdef object give_back(self, wake)
     cpdef object keep(self, int change)
+    cpdef bint are_lost(self, wake, Py_ssize_t count) except -1
     cpdef double last_return(self, list runners, double now) except -1
 
 
 cdef class SharedSeats(Seats):
     cdef double _since
     cdef Py_ssize_t _kept
-    cdef object _make_lock, _lock, _late, _queue
+    cdef object _make_lock, _lock, _late, _lost, _queue
 
     @cython.locals(place=Py_ssize_t)
     cpdef bint is_next(self, wake) except -1

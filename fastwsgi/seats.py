@@ -87,6 +87,10 @@ class Seats:
     def keep(self, change: int) -> None:
         """Note that an app has taken a connection over (1), or is done with it (-1)."""
 
+    def are_lost(self, wake: Wake, count: int) -> bool:  # noqa: ARG002
+        """Return whether all seats are those of requests that do not end; `count` of this loop's do not."""
+        return count >= self._size
+
     def last_return(self, runners: list[Runner], now: float) -> float:
         """Return when a thread last came back from the app, or showed that it does not hang, monotonic.
 
@@ -101,7 +105,7 @@ class SharedSeats(Seats):
     Every change is made with `_lock`; what is read without it is only a first look.
     """
 
-    __slots__ = ("_kept", "_late", "_lock", "_make_lock", "_queue", "_since")
+    __slots__ = ("_kept", "_late", "_lock", "_lost", "_make_lock", "_queue", "_since")
 
     def __init__(self, size: int, make_lock: Callable[[], Any]) -> None:
         """Make `size` seats; `make_lock` makes locks as of `threading`."""
@@ -111,6 +115,7 @@ class SharedSeats(Seats):
         self._kept = 0  # by threads whose connection the app has taken over
         self._make_lock = make_lock
         self._lock = make_lock()
+        self._lost: dict[Wake, int] = {}  # requests that do not end, of each loop
         self._late: deque[Any] = deque()  # locks of threads that were promised a seat when none was left
         self._queue: deque[Wake] = deque()  # the loop of each request that waits
 
@@ -171,6 +176,12 @@ class SharedSeats(Seats):
         """Count threads that may stay for long."""
         with self._lock:
             self._kept += change
+
+    def are_lost(self, wake: Wake, count: int) -> bool:
+        """Return whether all seats, of all loops, are those of requests that do not end."""
+        with self._lock:
+            self._lost[wake] = count
+            return sum(self._lost.values()) >= self._size
 
     def last_return(self, runners: list[Runner], now: float) -> float:  # noqa: ARG002
         """Return when any of all threads last showed that it does not hang."""

@@ -85,7 +85,8 @@ class BodyStream(io.RawIOBase):
         if self.error is None:
             try:
                 channel, request = self._source
-                return channel.fetch(request)
+                with channel.runner.gate:
+                    return channel.fetch(request)
             except HTTPError as error:
                 self.error = error.with_traceback(None)
         raise UnreadableBodyError(errno.EIO, self.error.detail)

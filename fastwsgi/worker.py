@@ -19,7 +19,8 @@ import signal
 import traceback
 from typing import TYPE_CHECKING, Final
 
-from . import app, gil, green, parallel
+from . import app, gil, green, parallel, stacks
+from .engine import Engine
 from .errors import EXIT_APP_LOAD, EXIT_OK, EXIT_WORKER_BOOT, AppImportError, ConfigError, HookError
 from .hooks.observer import Observer
 from .logs import error_log
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
     from .config.settings import Config
-    from .engine import Engine
     from .hooks.calls import WorkerHooks
     from .logs.access_log import AccessLog
     from .parallel import Parallel
@@ -109,7 +109,8 @@ class Worker:
         """Live; return the exit code of the process."""
         self._hooks.worker.pid = os.getpid()
         # Before the signals: an ABRT that comes early must find its handler.
-        signal.signal(signal.SIGABRT, self._on_abort if self._hooks.await_abort else signal.SIG_DFL)
+        has_to_tell = self._hooks.await_abort or self._cfg.worker_class == "gevent" or green.is_patched()
+        signal.signal(signal.SIGABRT, self._on_abort if has_to_tell else signal.SIG_DFL)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._enable_stack_dumps()
         signals = Signals(_SIGNALS)
@@ -165,6 +166,7 @@ class Worker:
             leave=self._leave,
             observer=Observer.of(self._hooks),
             tls=self._tls,
+            worn=self.ask_for_successor,
         )
         self._engine.add_reader(self._channel, self._on_master_gone)
 
@@ -189,7 +191,8 @@ class Worker:
 
     def _leave(self, error: BaseException | None) -> None:
         """End the process in place of the main thread, which is in the app."""
-        if error is None and self._in_order:
+        is_lost = isinstance(self._engine, Engine) and self._engine.is_main_thread_lost()
+        if error is None and self._in_order and not is_lost:
             return  # the graceful timeout has passed: the master kills this process, and says so
         if error is not None:
             self._error_log.error("Worker (pid:%d) fails", os.getpid(), exc_info=error)
@@ -208,7 +211,10 @@ class Worker:
             os._exit(EXIT_OK)
 
     def _on_abort(self, number: int, _frame: FrameType | None) -> None:
-        """Call the hooks of a worker that hangs, and die of the signal all the same."""
+        """Tell what faulthandler cannot, call the hooks, and die of the signal all the same."""
+        greenlets = stacks.greenlets()
+        if greenlets:
+            self._error_log.error("Greenlets of worker (pid:%d):\n%s", os.getpid(), greenlets)
         self._hooks.worker_abort()
         self._hooks.worker_exit()
         stdio.flush()

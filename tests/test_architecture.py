@@ -23,7 +23,7 @@ FLOORS = {
     " networks forwarding proxy_header"
     " request policy _parser_py _octets _parser _serializer_py _serializer"
     " deadlines body chunked endpoint wsgi response connection hooks.views",
-    2: "gil green _io_py _io _places_py _places"
+    2: "gil green stacks _io_py _io _places_py _places"
     " _impl processes.stdio processes.signals processes.fork processes.title"
     " processes.report processes.memory processes.pidfile processes.environment processes.identity processes.daemon"
     " processes.watcher processes.sockets processes.origin processes.launch processes.systemd processes.scoreboard"
@@ -31,7 +31,7 @@ FLOORS = {
     " logs.error_log logs.access_format logs.access_log"
     " app hooks.actors hooks.calls hooks.observer config.command_line config.config_file config.cpus config.sources"
     " config.draft tls files",
-    3: "crew tunnel handover runner seats acceptor channel stream reception loop waiting engine parallel",
+    3: "crew tunnel handover runner seats acceptor channel stream reception loop waiting overdue engine parallel",
     4: "worker",
     5: "master.hands master.generation master.upgrade master.herald master.master",
     6: "__main__ application __init__",

@@ -112,6 +112,9 @@ class Merge:
         if not values["request_buffering"] and values["worker_class"] != "gevent" and values["threads"] < 2:
             why = "an app that waits for a body would stop its worker; use --threads 2 or more, or -k gevent"
             raise self._mistake("request_buffering", why)
+        if values["request_timeout"] and values["worker_class"] != "gevent" and values["threads"] < 2:
+            why = "a worker with one thread cannot look after it; use --threads 2 or more, or -k gevent"
+            raise self._mistake("request_timeout", why)
         if values["reload"] and values["preload_app"]:
             # As in a configuration for production, to which someone adds --reload while developing.
             values["preload_app"] = False

@@ -11,7 +11,7 @@ import mmap
 import struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from .._places_py import HEAD, METHOD, PLACE, PLACES, SIZE, THREADS
+from .._places_py import HEAD, METHOD, PLACE, PLACES, SIZE, TARGET, THREADS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +34,12 @@ class Stay(NamedTuple):
     identity: int  # of the thread, as faulthandler prints it
     since: float  # monotonic
     request: str  # method and target, cut and escaped
+
+    @staticmethod
+    def name(method: str, target: str) -> str:
+        """Return how a request is named in a log."""
+        words = (method, METHOD), (target, TARGET)
+        return " ".join(_text(word.encode("latin-1")[:room], len(word)) for word, room in words)
 
     def show(self, now: float) -> str:
         """Return in words who has what in the app, and for how long."""
