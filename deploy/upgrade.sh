@@ -1,4 +1,5 @@
 #!/bin/sh
+# Assumes: a server with --pid PIDFILE that was not started by supervisord or in a container.
 # Upgrade a running server without losing a request: a new master beside the old one, a check, and then either
 # the old one goes, or the new one does and everything is as before.
 #

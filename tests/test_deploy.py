@@ -86,7 +86,7 @@ def test_command_lines_are_read_without_a_warning(path: Path) -> None:
 
 def test_there_is_a_command_line_for_everybody() -> None:
     having = {path.parent.name for path in EXAMPLES if commands(path)}
-    assert having >= {"nginx", "haproxy", "docker", "kubernetes", "heroku", "supervisor"}
+    assert having >= {"nginx", "haproxy", "docker", "kubernetes", "heroku", "supervisor", "systemd"}
 
 
 # --- times -------------------------------------------------------------------------------------------------
@@ -167,3 +167,10 @@ def test_supervisor() -> None:
     wait = re.search(r"^stopwaitsecs=(\d+)$", text, re.MULTILINE)
     assert wait
     assert end_of(only("supervisor/app.conf")) <= int(wait[1])
+
+
+def test_systemd() -> None:
+    text = (FOLDER / "systemd" / "fastwsgi.service").read_text()
+    wait = re.search(r"^TimeoutStopSec=(\d+)$", text, re.MULTILINE)
+    assert wait
+    assert end_of(only("systemd/fastwsgi.service")) <= int(wait[1])
