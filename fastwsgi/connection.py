@@ -380,6 +380,9 @@ class Connection:
         self.error = error.with_traceback(None)  # whose frames hold this connection: a cycle
         page = error_page(self._endpoint.serializer, error.status)
         self.out.append(page)
+        complain = self._endpoint.complain
+        if complain is not None:
+            complain(self._remote_addr, error)
         self._log(http11.status_text(error.status), head, len(page) - page.find(b"\r\n\r\n") - 4)
         self.state = CLOSING
         self.reject()

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from ._parser_py import Parser
     from ._serializer_py import Serializer
+    from .errors import HTTPError
     from .proxy_header import ProxyProtocol
     from .request import Limits
 
@@ -21,6 +22,7 @@ class Endpoint:
     __slots__ = (
         "base",
         "body_timeout",
+        "complain",
         "header_timeout",
         "heartbeat",
         "keepalive",
@@ -64,11 +66,12 @@ class Endpoint:
         `open_spool` opens a temporary file for bodies of more than `spool_at` bytes; `region_of` tells the
         region of a file that sendfile(2) could send, and is None where it may not be used; `open_tunnel`
         begins TLS with a client of that address, and is None where none is spoken. The engine sets
-        `transmit`, which sends what a connection has put out while its app still runs, and `heartbeat`, which
-        is told the monotonic time while a thread that leads the loop waits for a client. `streams` says that
-        the app is called before a body has come whole, and reads it itself. `log` is told of
-        each request that is over, as AccessLog.log is; None for nobody. `trusts` tells of a peer's
-        address whether it is a proxy that is believed; `proxy_protocol` reads what connections begin with.
+        `transmit`, which sends what a connection has put out while its app still runs, `heartbeat`, which is
+        told the monotonic time while a thread that leads the loop waits for a client, `complain`, which is
+        told who was refused, and why. `streams` says that the app is called before a body has come whole, and
+        reads it itself. `log` is told of each request that is over, as AccessLog.log is; None for nobody.
+        `trusts` tells of a peer's address whether it is a proxy that is believed; `proxy_protocol` reads what
+        connections begin with.
         """
         self.parser = parser
         self.serializer = serializer
@@ -80,6 +83,7 @@ class Endpoint:
         self.open_tunnel = open_tunnel
         self.transmit: Callable[[Any], None] | None = None
         self.heartbeat: Callable[[float], None] | None = None
+        self.complain: Callable[[str, HTTPError], None] | None = None
         self.header_timeout = header_timeout
         self.body_timeout = body_timeout
         self.write_timeout = write_timeout

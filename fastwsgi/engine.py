@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .channel import Channel
     from .config.settings import Config
     from .connection import Connection
+    from .errors import HTTPError
     from .hooks.observer import Observer
     from .processes.sockets import Listener
     from .request import Request
@@ -63,6 +64,7 @@ class Engine(Overdue):
         self._last_request = max_requests or -1
         for acceptor in self._reception.acceptors:
             acceptor.endpoint.transmit = self._transmit
+            acceptor.endpoint.complain = self._complain
             acceptor.endpoint.heartbeat = self._heartbeat if self._threads == 1 else self._seats.heartbeat
 
     # Events of a connection.
@@ -372,6 +374,10 @@ class Engine(Overdue):
         response.show(observer.complete)
         self._step_up(channel)
         self._now = self._io.monotonic()
+
+    def _complain(self, peer: str, error: HTTPError) -> None:
+        """Say why a request is refused. Anybody can have requests refused, so it is for who asks for it."""
+        self._error_log.debug("Refused %s with %d: %s", peer or "a client", error.status, error.detail)
 
     def _transmit(self, owner: object) -> None:
         """Send what write() has put out; raises BrokenPipeError if the client has gone."""

@@ -78,7 +78,7 @@ class ProxyProtocol:
         for signature in self._signatures:
             if data.startswith(signature):
                 if not self._allows(peer):
-                    raise HTTPError(403, f"{peer} is not in proxy_allow_ips")
+                    raise HTTPError(403, "it is not in proxy_allow_ips")
                 return _read_line(data) if signature is _V1 else _read_binary(data)
             if signature.startswith(data):
                 return None

@@ -55,8 +55,10 @@ def test_whom_fields_are_believed(
         assert server.get("/app/x", *fields).status == (400 if believed else 200)
 
 
-def test_script_name_of_the_environment(live: Start) -> None:
-    server = live(ECHO, env={"SCRIPT_NAME": "/app/"})
+@pytest.mark.parametrize("by_setting", [False, True], ids=["environment", "raw_env"])
+def test_script_name_of_the_environment(live: Start, by_setting: bool) -> None:
+    args = ("-e", "SCRIPT_NAME=/app") if by_setting else ()
+    server = live(ECHO, *args, env={"SCRIPT_NAME": None if by_setting else "/app/"})
     found = environ(server.get("/app/x?y"))
     assert (found["SCRIPT_NAME"], found["PATH_INFO"]) == ("/app", "/x")
     assert environ(server.get("/app"))["PATH_INFO"] == ""
@@ -66,7 +68,7 @@ def test_script_name_of_the_environment(live: Start) -> None:
 
 @pytest.mark.parametrize("mode", ["v1", "auto"])
 def test_a_proxy_header(live: Start, mode: str) -> None:
-    server = live(ECHO, "--proxy-protocol", mode, "--access-logfile", "-")
+    server = live(ECHO, "--proxy-protocol", mode, "--access-logfile", "-", "--log-level", "debug")
     with server.connect() as peer:
         peer.send(SENT[:20], SENT[20:] + head("/1"))
         first = environ(peer.response())
@@ -80,6 +82,7 @@ def test_a_proxy_header(live: Start, mode: str) -> None:
         )
     server.stdout.wait_for(r'^203\.0\.113\.9 .*"GET /2 HTTP/1\.1" 200')
     assert server.exchange(b"PROXY TCP4 nonsense\r\n" + head("/")).startswith(b"HTTP/1.1 400 ")
+    server.wait_for_log("Refused 127.0.0.1 with 400: malformed PROXY line")
     plain = server.get("/")
     assert plain.status == (400 if mode == "v1" else 200)
     if mode == "auto":
@@ -87,8 +90,9 @@ def test_a_proxy_header(live: Start, mode: str) -> None:
 
 
 def test_a_proxy_header_of_a_peer_that_may_send_none(live: Start) -> None:
-    server = live(ECHO, "--proxy-protocol", "v1", "--proxy-allow-from", "192.0.2.1")
+    server = live(ECHO, "--proxy-protocol", "v1", "--proxy-allow-from", "192.0.2.1", "--log-level", "debug")
     assert server.exchange(SENT + head("/")).startswith(b"HTTP/1.1 403 ")
+    server.wait_for_log("Refused 127.0.0.1 with 403: it is not in proxy_allow_ips")
 
 
 def test_whoever_connects_and_closes_is_not_worth_a_line(live: Start) -> None:
