@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
     from .application import Application
+    from .logs.logger import Logger
 
-__all__ = ["Application", "__version__", "serve"]
+__all__ = ["Application", "Logger", "__version__", "serve"]
 
 __version__ = "0.1.0"
 
@@ -38,7 +39,7 @@ def serve(app: WSGIApplication | str, **settings: object) -> int:
     return serve_keywords({**settings, "wsgi_app": app})
 
 
-_LATER: Final = {"Application": "application"}
+_LATER: Final = {"Application": "application", "Logger": "logs.logger"}
 """Public names, and the modules they are in."""
 
 

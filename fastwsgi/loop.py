@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from .config.settings import Config
-    from .logs.access_log import AccessLog
+    from .logs.request_log import RequestLog
     from .processes.scoreboard import Company
     from .processes.sockets import Listener
 
@@ -66,7 +66,7 @@ class Loop:
         cfg: Config,
         *,
         error_log: logging.Logger,
-        access_log: AccessLog | None,
+        access_log: RequestLog | None,
         heartbeat: Callable[[float], None],
         multiprocess: bool,
         company: Company | None = None,

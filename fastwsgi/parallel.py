@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from .config.settings import Config
-    from .logs.access_log import AccessLog
+    from .logs.request_log import RequestLog
     from .processes.scoreboard import Company
 
 __all__ = ["Parallel", "loops_at_most", "make_engine"]
@@ -99,7 +99,7 @@ class _Place:
     """One of the loops, with what it has to itself."""
 
     def __init__(
-        self, listeners: Sequence[Listener], access_log: AccessLog | None, tell: Callable[[], None]
+        self, listeners: Sequence[Listener], access_log: RequestLog | None, tell: Callable[[], None]
     ) -> None:
         self.listeners = [Listener(listener.sock.dup()) for listener in listeners]
         self.access_log = access_log.another() if access_log is not None else None
@@ -134,7 +134,7 @@ class Parallel:
         listeners: Sequence[Listener],
         cfg: Config,
         *,
-        access_log: AccessLog | None,
+        access_log: RequestLog | None,
         heartbeat: Callable[[float], None],
         company: Company,
         memory: memoryview,

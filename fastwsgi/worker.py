@@ -23,7 +23,7 @@ from . import app, gil, green, parallel, stacks
 from .engine import Engine
 from .errors import EXIT_APP_LOAD, EXIT_OK, EXIT_WORKER_BOOT, AppImportError, ConfigError, HookError
 from .hooks.observer import Observer
-from .logs import error_log
+from .logs import captured_output, error_log, request_log
 from .processes import fork, scoreboard, stdio
 from .processes.report import WORN, Report
 from .processes.signals import Signals
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .config.settings import Config
     from .hooks.calls import WorkerHooks
     from .logs.access_log import AccessLog
+    from .logs.request_log import RequestLog
     from .parallel import Parallel
     from .processes.identity import Identity
     from .processes.scoreboard import Company, Record
@@ -95,7 +96,8 @@ class Worker:
         self._identity = identity
         self._record, self._company, self._memory = record, company, memory
         self._channel, self._master = channel, master
-        self._error_log, self._access_log = error_log, access_log
+        self._error_log, self._file_of_accesslog = error_log, access_log
+        self._access_log: RequestLog | None = None
         self._hooks = hooks
         self._tls = tls
         self._engine: Engine | Parallel
@@ -152,6 +154,7 @@ class Worker:
         self._hooks.post_fork()
         self._identity.take_on(self._cfg)
         application = load_app(self._cfg, self._application, self._error_log)
+        self._access_log = request_log.choose(self._error_log, self._file_of_accesslog)
         self._engine = parallel.make_engine(
             self._hooks.post_worker_init(application),
             self._listeners,
@@ -278,6 +281,8 @@ def load_app(cfg: Config, application: WSGIApplication | str, error_log: logging
 
     Raises what app.load() does.
     """
+    if cfg.capture_output:
+        captured_output.capture(cfg)
     if cfg.worker_class == "gevent":
         green.patch()
     with gil.reporting(error_log):

@@ -28,12 +28,13 @@ FLOORS = {
     " processes.report processes.memory processes.pidfile processes.environment processes.identity processes.daemon"
     " processes.watcher processes.sockets processes.origin processes.launch processes.systemd processes.scoreboard"
     " processes.in_flight"
-    " logs.error_log logs.access_format logs.access_log"
+    " logs.log_file logs.access_format logs.access_log logs.logconfig logs.statsd logs.syslog"
+    " logs.captured_output logs.logger logs.error_log logs.request_log"
     " app hooks.actors hooks.calls hooks.observer config.command_line config.config_file config.cpus config.sources"
     " config.draft tls files",
     3: "crew tunnel handover runner seats acceptor channel stream reception loop waiting overdue engine parallel",
     4: "worker",
-    5: "master.hands master.generation master.upgrade master.herald master.master",
+    5: "master.hands master.generation master.upgrade master.herald master.figures master.master",
     6: "__main__ application __init__",
 }
 FLOOR = {module: floor for floor, modules in FLOORS.items() for module in modules.split()}

@@ -1,4 +1,4 @@
-"""Formats of access-log lines, in gunicorn's atoms: each is compiled once, into one function.
+"""Formats of access-log lines, in gunicorn's atoms, or JSON: each is compiled once, into one function.
 
 Must not know: files, logging. Invariant: one request is one line, whatever a client sent.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
+import json
 import os
 import re
 import time
@@ -15,7 +17,20 @@ from typing import Any
 
 from ..errors import ConfigError
 
-__all__ = ["LogFunction", "check_format", "compile_format"]
+__all__ = [
+    "JSON",
+    "Known",
+    "LogFunction",
+    "check_format",
+    "clean",
+    "compile_format",
+    "json_line",
+    "now",
+    "user",
+]
+
+JSON = "json"
+"""The format of an object in each line, by its name in the settings."""
 
 LogFunction = Callable[[Mapping[str, Any], str, Sequence[tuple[str, str]] | None, int, float], None]
 
@@ -70,7 +85,7 @@ def compile_log(append, clock, stamp_of, user, header, getpid, clean, unsafe, kn
 _ESCAPED = re.compile(r"[^ !#-\[\]-~]")
 
 
-class _Known(dict[str, Any]):
+class Known(dict[str, Any]):
     """An environ with "-" for what is not in it, as for a request that was cut off in its head."""
 
     def __missing__(self, key: str) -> str:
@@ -87,6 +102,8 @@ def compile_format(fmt: str, append: Callable[[bytes], None], clock: Callable[[]
     Raises:
         ConfigError: the format is not one.
     """
+    if fmt == JSON:
+        return _json_log(append, clock)
     fast: list[str] = []
     slow: list[str] = []
     literals = ""
@@ -105,7 +122,7 @@ def compile_format(fmt: str, append: Callable[[bytes], None], clock: Callable[[]
     scope: dict[str, Any] = {}
     exec(source, scope)  # noqa: S102 - every expression in it is from the tables above, literals are quoted
     log: LogFunction = scope["compile_log"](
-        append, clock, _stamp, _user, _header, os.getpid, _clean, unsafe, _Known
+        append, clock, _stamp, user, _header, os.getpid, clean, unsafe, Known
     )
     return log
 
@@ -174,8 +191,8 @@ def _stamp(now: float) -> str:
     return time.strftime(f"[%d/{_MONTHS[local.tm_mon - 1]}/%Y:%H:%M:%S %z]", local)
 
 
-def _user(authorization: str) -> str:
-    """Name the user of Basic authentication, "-" for any other scheme."""
+def user(authorization: str) -> str:
+    """Return the user of Basic authentication, "-" for any other scheme."""
     scheme, _, credentials = authorization.partition(" ")
     if scheme.lower() != "basic":
         return "-"
@@ -189,8 +206,84 @@ def _header(headers: Sequence[tuple[str, str]] | None, name: str) -> str:
     return next((value for key, value in headers or () if key.lower() == name), "-")
 
 
-def _clean(value: object) -> str:
+def clean(value: object) -> str:
+    """Escape what must not be in a line unless the format has put it there."""
     return _ESCAPED.sub(_escape, str(value))
+
+
+# --- JSON -----------------------------------------------------------------------------------------------
+
+
+def _json_log(append: Callable[[bytes], None], clock: Callable[[], float]) -> LogFunction:
+    def log(
+        environ: Mapping[str, Any],
+        status: str,
+        _headers: Sequence[tuple[str, str]] | None,
+        nbytes: int,
+        seconds: float,
+    ) -> None:
+        append(json_line(environ, status, nbytes, seconds, clock()).encode())
+
+    return log
+
+
+def json_line(
+    environ: Mapping[str, Any], status: str, nbytes: int, seconds: float, now: float | None = None
+) -> str:
+    """Return a line of JSON for a request that ended at `now`; what is not known of it is null.
+
+    All but printable ASCII is escaped as JSON does it.
+    """
+    known = environ.get
+    authorization = known("HTTP_AUTHORIZATION")
+    name = user(str(authorization)) if authorization else "-"
+    fields = {
+        "time": _iso_time(time.time() if now is None else now),
+        "remote_addr": known("REMOTE_ADDR") or None,
+        "user": None if name == "-" else name,
+        "method": known("REQUEST_METHOD"),
+        "path": _decoded(known("PATH_INFO")),
+        "query": known("QUERY_STRING"),
+        "protocol": known("SERVER_PROTOCOL"),
+        "host": known("HTTP_HOST"),
+        "status": int(status[:3]) if status[:3].isdecimal() else None,
+        "bytes": nbytes,
+        "duration": round(seconds, 6),
+        "referer": _decoded(known("HTTP_REFERER")),
+        "user_agent": _decoded(known("HTTP_USER_AGENT")),
+        "pid": os.getpid(),
+    }
+    return _to_json(fields)
+
+
+_to_json = json.JSONEncoder(separators=(",", ":"), default=str).encode
+
+
+def _iso_time(now: float) -> str:
+    second, zone = _iso_second(int(now))
+    return f"{second}.{int(now % 1 * 1000):03d}{zone}"
+
+
+@functools.lru_cache(maxsize=4)
+def _iso_second(second: int) -> tuple[str, str]:
+    local = time.localtime(second)
+    zone = time.strftime("%z", local)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", local), f"{zone[:3]}:{zone[3:]}"
+
+
+def _decoded(text: Any) -> Any:
+    """Return what is UTF-8 in environ, where each byte stands for itself, as the text that it is."""
+    if not isinstance(text, str) or text.isascii():
+        return text
+    try:
+        return text.encode("latin-1").decode()
+    except UnicodeError:
+        return text
+
+
+def now() -> str:
+    """Return the time as lines have it: [28/Nov/2026:14:00:00 +0000]."""
+    return _stamp(time.time())
 
 
 def _escape(match: re.Match[str]) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ConfigError
 from .access_format import LogFunction, compile_format
-from .error_log import ERROR_LOG, open_log, reopen_log
+from .log_file import ERROR_LOG, open_log, reopen_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,6 +64,10 @@ class AccessLog:
         except OSError as exc:
             msg = f"accesslog = {target!r}: {exc.strerror}"
             raise ConfigError(msg) from None
+
+    def add(self, line: bytes) -> None:
+        """Add a line that was made elsewhere."""
+        self._lines.append(line)
 
     def another(self) -> AccessLog:
         """Return one that writes to the same file, for a thread of its own; it is not to be closed."""

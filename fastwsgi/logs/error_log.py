@@ -1,73 +1,83 @@
-"""The error log: the logger `fastwsgi.error`, set up by `setup`, reopened by `reopen`.
+"""The logs of a process: set up as the configuration says, and reopened.
 
-Must not know: sockets, the loop, signals, requests.
+Owns which Logger is in force; what the server says goes through it. Must not know: sockets, the loop,
+signals, requests. Invariant: a configuration that is refused leaves the logs as they were.
 """
 
 from __future__ import annotations
 
-import logging
-import os
-import sys
-from typing import TYPE_CHECKING
+import importlib
+from typing import TYPE_CHECKING, cast
 
 from ..errors import ConfigError
+from . import captured_output
+from .log_file import ERROR_LOG
+from .logger import Logger
 
 if TYPE_CHECKING:
+    import logging
+
     from ..config.settings import Config
 
-__all__ = ["ERROR_LOG", "open_log", "reopen", "reopen_log", "setup"]
+__all__ = ["ERROR_LOG", "reopen", "setup"]
 
-ERROR_FORMAT = "%(asctime)s [%(process)d] [%(levelname)s] %(message)s"
-ERROR_DATES = "[%Y-%m-%d %H:%M:%S %z]"
+_DEFAULTS = ("simple", "gunicorn.glogging.Logger", "gunicorn.instrument.statsd.Statsd")
+"""Names of the default in configurations for gunicorn."""
 
-ERROR_LOG = logging.getLogger("fastwsgi.error")
+_current: Logger | None = None
 
 
 def setup(cfg: Config) -> logging.Logger:
-    """Direct the error log to where `cfg` says, and return it; may be called again with a new `cfg`.
+    """Direct the logs to where `cfg` says, and return the Logger; may be called again with a new `cfg`.
+
+    It is one of logging's to those who use it, and has gunicorn's methods besides.
 
     Raises:
-        ConfigError: the file cannot be opened.
+        ConfigError: a file cannot be opened, or something else of the settings of logs is wrong.
     """
-    handler: logging.Handler
-    if cfg.errorlog == "-":
-        handler = logging.StreamHandler(sys.stderr)
-    else:
-        try:
-            handler = logging.FileHandler(cfg.errorlog, encoding="utf-8", errors="backslashreplace")
-        except OSError as exc:
-            msg = f"errorlog = {cfg.errorlog!r}: {exc.strerror}"
-            raise ConfigError(msg) from None
-    handler.setFormatter(logging.Formatter(ERROR_FORMAT, ERROR_DATES))
-    earlier = ERROR_LOG.handlers[:]
-    ERROR_LOG.handlers[:] = [handler]
-    for old in earlier:
-        old.close()
-    ERROR_LOG.setLevel(cfg.loglevel.upper())
-    # The root logger belongs to the application.
-    ERROR_LOG.propagate = False
-    return ERROR_LOG
+    global _current
+    wanted = _class_of(cfg)
+    try:
+        if type(_current) is wanted:
+            _current.setup(cfg)
+        else:
+            before, _current = _current, wanted(cfg)
+            if before is not None and before.statsd is not None:
+                before.statsd.close()
+    except ConfigError:
+        raise
+    except Exception as exc:
+        why = " ".join(f"its setup() fails: {type(exc).__name__}: {exc}".split())
+        raise cfg.mistake("logger_class", why) from exc
+    return cast("logging.Logger", _current)
 
 
 def reopen() -> None:
-    """Open the error log's file anew, after someone moved it away; the old one stays where that fails."""
-    for handler in ERROR_LOG.handlers:
-        if isinstance(handler, logging.FileHandler) and handler.stream is not None:
-            reopen_log(handler.stream.fileno(), handler.baseFilename, "errorlog")
+    """Open all log files anew, after someone moved them away; where that fails, the old one stays."""
+    if _current is not None:
+        _current.reopen_files()
+    captured_output.reopen()
 
 
-def open_log(path: str) -> int:
-    """Open a log file to append to; return its descriptor."""
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+def _class_of(cfg: Config) -> type[Logger]:
+    wanted = cfg.logger_class
+    if wanted is None or _name_of(wanted) in _DEFAULTS:
+        return Logger
+    if isinstance(wanted, str):
+        module, _, attribute = wanted.replace(":", ".").rpartition(".")
+        try:
+            wanted = getattr(importlib.import_module(module), attribute)
+        except Exception as exc:
+            why = f"it cannot be imported: {type(exc).__name__}: {exc}"
+            raise cfg.mistake("logger_class", " ".join(why.split())) from exc
+    if not isinstance(wanted, type) or not issubclass(wanted, Logger):
+        is_other = isinstance(wanted, type) and any(_name_of(each) in _DEFAULTS for each in wanted.__mro__)
+        why = "it is derived from gunicorn's Logger" if is_other else "it is not derived from Logger"
+        raise cfg.mistake(
+            "logger_class", f"{why}; derive it from fastwsgi.Logger, which has the same methods"
+        )
+    return wanted
 
 
-def reopen_log(fd: int, path: str, name: str) -> None:
-    """Have `fd` lead to `path` anew, the file of setting `name`; where that fails, the old one stays."""
-    try:
-        fresh = open_log(path)
-    except OSError as exc:
-        ERROR_LOG.error("%s: cannot reopen %s: %s", name, path, exc.strerror)
-        return
-    # The number stays, so whoever is writing at this moment hits the old file or the new one, never none.
-    os.dup2(fresh, fd, inheritable=False)
-    os.close(fresh)
+def _name_of(wanted: str | type) -> str:
+    return wanted if isinstance(wanted, str) else f"{wanted.__module__}.{wanted.__qualname__}"

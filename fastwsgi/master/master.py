@@ -34,6 +34,7 @@ from ..processes.title import set_title
 from ..processes.watcher import Watcher
 from ..worker import Worker, load_app
 from . import actions, supervision
+from .figures import Figures
 from .generation import Generation
 from .hands import Hand, send
 from .herald import Herald
@@ -96,6 +97,7 @@ class Master:
         self._generations: dict[int, Generation] = {}  # by revision, those that somebody needs
         self._revisions = 0
         self._exit_code: int | None = None
+        self._figures = Figures()
         self._log: logging.Logger
         self._generation: Generation  # in force
         self._hooks: MasterHooks
@@ -221,13 +223,14 @@ class Master:
         while self._exit_code is None:
             now = time.monotonic()
             self._herald.tell(machine, self._generation.cfg, now)
-            moments = (machine.next_tick(now), self._herald.next_tick(now))
+            moments = (machine.next_tick(now), self._herald.next_tick(now), self._figures.next_tick(now))
             ready = self._selector.select(min((due for due in moments if due is not None), default=None))
             # Signals last: who is ready, and said so before, counts for what they ask.
             for key, _ in sorted(ready, key=lambda found: found[0].fd == self._signals.fd):
                 key.data()
             beats = {hand.pid: hand.record.last_beat for hand in self._hands.values()}
             self._carry_out(machine.tick(time.monotonic(), beats))
+            self._figures.tell(self._log, self._generation, len(self._hands), time.monotonic())
         self._herald.tell(machine, self._generation.cfg, time.monotonic())
         return self._exit_code
 
