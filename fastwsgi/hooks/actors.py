@@ -99,7 +99,11 @@ class Server:
         spec: Any = cfg.wsgi_app
         self.app: apps.Loadable = spec if isinstance(spec, apps.Loadable) else App(cfg)
         self.timeout = cfg.timeout
-        self.proc_name = cfg.proc_name
+
+    @property
+    def proc_name(self) -> str | None:
+        """The server's name, with .2 at its end as long as another master is to be replaced."""
+        return f"{self.cfg.proc_name}.2" if self.master_pid else self.cfg.proc_name
 
     def listen_on(self, listeners: Iterable[Listener]) -> None:
         """Show these listening sockets."""

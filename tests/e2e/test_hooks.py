@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.live import DEADLINE, ENGINE, ROOT, LiveServer, Peer, head
-from tests.processes import eventually
+from tests.processes import eventually, wait_for_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -80,7 +80,7 @@ class Journal:
         masters: list[int] = []
         for name, pid, *args in self.calls:
             if name == "post_fork":
-                ages[pid] = f"worker {args[0]} of {masters[-1] and len(masters)}"
+                ages[pid] = f"worker {args[0]} of master {len(masters)}"
             elif pid not in ages and pid not in masters:
                 masters.append(pid)
             who = ages.get(pid) or f"master {masters.index(pid) + 1}"
@@ -153,10 +153,22 @@ def hanging(it: Journal) -> None:
     it.signal("TERM")
 
 
+def upgrading(it: Journal) -> None:
+    it.wait_for("post_worker_init")
+    it.signal("USR2")
+    successor = it.wait_for("pre_exec")[1]
+    it.wait_for("post_worker_init", 2)
+    os.kill(successor, signal.SIGTERM)
+    it.wait_for("on_exit")
+    wait_for_end(successor)
+    it.signal("TERM")
+
+
 @pytest.mark.parametrize(
     ("drive", "args"),
     [
         pytest.param(gracefully, ("--log-level", "debug"), id="gracefully"),
+        pytest.param(upgrading, (), id="upgrading"),
         pytest.param(quickly, (), id="quickly"),
         pytest.param(hanging, ("--timeout", "1"), id="hanging", marks=INLINE_ONLY),
     ],
@@ -175,7 +187,7 @@ def test_calls_are_those_of_gunicorn(
         for found in calls.values():
             found["master 1"] = sorted(call[:2] for call in found["master 1"])
         # gunicorn raises SystemExit in the application, and gets as far as its next SIGKILL lets it.
-        aborted = {server: found["worker 1 of 1"] for server, found in calls.items()}
+        aborted = {server: found["worker 1 of master 1"] for server, found in calls.items()}
         assert [call[0] for call in aborted["fastwsgi"][-2:]] == ["worker_abort", "worker_exit"]
         del aborted["fastwsgi"][-1:], aborted["gunicorn"][len(aborted["fastwsgi"]) :]
     assert calls["fastwsgi"].keys() == calls["gunicorn"].keys()

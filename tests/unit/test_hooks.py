@@ -230,7 +230,9 @@ def test_what_a_server_shows(listener: Listener) -> None:
 
 def test_a_server_that_is_to_replace_another() -> None:
     server = Server(configuration(), LOG, master_pid=17)
-    assert (server.master_pid, server.master_name) == (17, "Master.2")
+    assert (server.master_pid, server.master_name, server.proc_name) == (17, "Master.2", "name.2")
+    server.stand_beside()
+    assert (server.master_pid, server.master_name, server.proc_name) == (0, "Master", "name")
 
 
 def test_a_server_shows_another_configuration() -> None:
