@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from ..errors import ConfigError
+from . import addresses
 from .kinds import (
     ADDRESSES,
     APP,
@@ -412,6 +413,11 @@ class Config:
     def settings(self) -> dict[str, Shown]:
         """All settings by name."""
         return {row.name: row.show_value(getattr(self, row.name)) for row in SETTINGS}
+
+    @property
+    def address(self) -> list[tuple[str, int] | str | int]:
+        """The addresses of `bind`: (host, port), a path, or a descriptor; raises ConfigError."""
+        return [addresses.parse(text).place for text in self.bind]
 
     @property
     def env(self) -> dict[str, str]:

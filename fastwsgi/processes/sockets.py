@@ -1,6 +1,6 @@
-"""Listening sockets: addresses as users write them, and what they are bound to.
+"""Listening sockets: what addresses are bound to.
 
-Owns the grammar of an address, the checks around bind(), and the socket files it made. Must not know requests
+Owns the checks around bind(), and the socket files it made. Must not know requests
 or other processes. Invariants: a Listener is non-blocking and closed by exec(); a Unix socket file is
 replaced only if nobody listens on it, and unlinked only by the process that made it, or took it over from the
 one that did, while it is the same.
@@ -10,37 +10,24 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import socket
 import stat
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
-from ..errors import ConfigError
+from ..config.addresses import Address, mistake, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["Address", "Listener", "adopt", "listen", "listen_all", "parse"]
-
-DEFAULT_PORT: Final = 8000
+__all__ = ["Listener", "adopt", "listen", "listen_all"]
 
 PATIENCE: Final = 1.0
 """Seconds to retry a port in use: after a crash the orphaned workers of the server before need a moment to
 see that their master is gone, and a supervisor restarts faster than that. Longer would delay the message."""
 
 _RETRY: Final = 0.05
-
-
-class Address(NamedTuple):
-    """An address taken apart: of a TCP port, a Unix socket (`path`), or an inherited descriptor (`fd`)."""
-
-    text: str  # as the user wrote it
-    host: str = ""
-    port: int = 0
-    path: str = ""  # begins with a NUL if abstract
-    fd: int = -1
 
 
 class Listener:
@@ -99,57 +86,6 @@ class Listener:
                 os.unlink(path)
         except OSError:
             pass
-
-
-# --- addresses -------------------------------------------------------------------------------------------
-
-
-def parse(text: str) -> Address:
-    """Take an address apart: HOST:PORT, :PORT, HOST, PORT, [IPV6]:PORT, unix:PATH, unix:@NAME or fd://N.
-
-    Raises:
-        ConfigError: it is none of these.
-    """
-    for prefix in ("unix://", "unix:"):
-        if text.startswith(prefix):
-            return _parse_unix(text, text.removeprefix(prefix))
-    if text.startswith("fd://"):
-        number = text.removeprefix("fd://")
-        if not number.isdecimal():
-            raise _mistake(text, f"{number!r} is not the number of a descriptor, as in fd://3")
-        return Address(text, fd=int(number))
-    rest = re.sub("^(tcp|http)://", "", text)
-    if rest.isdecimal():
-        return Address(text, "127.0.0.1", _parse_port(text, rest))
-    match = re.fullmatch(r"\[([^\[\]]*)\](?::(.*))?", rest)
-    if match is None:
-        if rest.count(":") > 1:
-            raise _mistake(text, f"write an IPv6 address in brackets, as in [{rest}]:{DEFAULT_PORT}")
-        match = re.fullmatch("([^:]*)(?::(.*))?", rest)
-    if match is None or not rest:
-        raise _mistake(text, "write HOST:PORT, [IPV6]:PORT, unix:PATH or fd://N")
-    host, port = match.groups()
-    if not host or host == "*":
-        host = "::" if rest.startswith("[") else "0.0.0.0"  # noqa: S104 - what `:8000` says
-    return Address(text, host, DEFAULT_PORT if port is None else _parse_port(text, port))
-
-
-def _parse_unix(text: str, path: str) -> Address:
-    if path.startswith("@"):
-        path = "\0" + path[1:]
-    if path in ("", "\0"):
-        raise _mistake(text, "write the path of the socket, as in unix:/run/app.sock")
-    return Address(text, path=path)
-
-
-def _parse_port(text: str, port: str) -> int:
-    if not port.isdecimal() or int(port) > 0xFFFF:
-        raise _mistake(text, f"port {port!r} is not a number from 0 to 65535")
-    return int(port)
-
-
-def _mistake(text: str, why: str) -> ConfigError:
-    return ConfigError(f"cannot listen on {text!r}: {why}")
 
 
 # --- bind ------------------------------------------------------------------------------------------------
@@ -256,7 +192,7 @@ def listen(
             return _bind_tcp(parsed, backlog, reuse_port=reuse_port)
         except OSError as exc:
             if exc.errno != errno.EADDRINUSE or time.monotonic() >= deadline:
-                raise _mistake(address, _explain(exc, parsed)) from None
+                raise mistake(address, _explain(exc, parsed)) from None
             time.sleep(_RETRY)
 
 

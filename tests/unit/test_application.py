@@ -171,6 +171,8 @@ def test_run_leaves_with_the_exit_code(
 
 def test_what_hooks_read_from_the_configuration() -> None:
     cfg = Config(raw_env=("A=1", "B=x=y"), certfile="c.pem", threads=4)
+    assert cfg.address == [("127.0.0.1", 8000)]
+    assert Config(bind=("[::1]:80", "unix:/run/a", "fd://3")).address == [("::1", 80), "/run/a", 3]
     assert cfg.env == {"A": "1", "B": "x=y"}
     assert cfg.is_ssl
     assert cfg.worker_class_str == "gthread"

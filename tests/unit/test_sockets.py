@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fastwsgi.config.addresses import Address, parse
 from fastwsgi.errors import ConfigError
-from fastwsgi.processes.sockets import Address, Listener, listen, listen_all, parse
+from fastwsgi.processes.sockets import Listener, listen, listen_all
 from tests.live import ROOT
 
 if TYPE_CHECKING:
