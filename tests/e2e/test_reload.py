@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.live import DEADLINE, LiveServer, Peer, head
+from tests.live import DEADLINE, ENGINE, LiveServer, Peer, head
 from tests.processes import children, descriptors, eventually, wait_for_end, wait_for_workers
 from tests.traffic import Traffic
 
@@ -154,6 +154,7 @@ def test_from_one_interface_to_all_with_the_same_port(site: Deployment, rng: ran
     assert get(("127.0.0.2", port)) == ""
 
 
+@pytest.mark.skipif(bool(ENGINE), reason="a worker with threads or greenlets is not busy with one request")
 def test_a_connection_in_the_backlog_of_an_address_that_goes(site: Deployment, gate: Gate) -> None:
     """It was made while the only worker was busy, and is answered by that one."""
     site.release("one", "import pathlib")
