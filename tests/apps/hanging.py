@@ -36,6 +36,11 @@ def spin() -> None:
     collections.deque(itertools.repeat(None), maxlen=0)
 
 
+def compute() -> None:
+    while True:
+        pass
+
+
 def meet(size: str) -> None:
     with LOCK:
         barrier = MEETINGS.setdefault(size, threading.Barrier(int(size)))
@@ -124,6 +129,8 @@ def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[byt
         wait_at(query)
     elif path == "/spin":
         spin()
+    elif path == "/compute":
+        compute()
     elif path == "/sleep":
         time.sleep(LONGEST * 100)
     elif path == "/meet":

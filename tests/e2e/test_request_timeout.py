@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
 import re
+import socket
 import sys
+import threading
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.live import ENGINE, LiveServer, Peer, head
+from fastwsgi.config.settings import Config
+from fastwsgi.engine import Engine
+from fastwsgi.processes import sockets
+from tests.apps import hanging
+from tests.live import DEADLINE, ENGINE, LiveServer, Peer, Reply, head
 from tests.processes import eventually, wait_for_end, wait_for_workers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.gate import Gate
 
@@ -29,7 +37,84 @@ pytestmark = [
 ]
 
 
-def enter(server: LiveServer, gate: Gate, path: str) -> Peer:
+class Served(logging.Handler):
+    """The loop by itself, in threads of the test's own: nobody replaces it when a thread does not come back.
+
+    It keeps the lines of its logs, and what it says of being worn.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__()
+        hanging.COUNTS.clear()
+        self.lines: list[str] = []
+        self.access: list[tuple[str, str, int]] = []
+        self.worn: list[str] = []
+        self.settings = {"threads": 2, "request_timeout": 0.5, **settings}
+        log = logging.getLogger(f"{__name__}.{id(self)}")
+        log.setLevel(logging.DEBUG)
+        log.addHandler(self)
+        self._listener = sockets.listen("127.0.0.1:0", backlog=64)
+        self.address = self._listener.sock.getsockname()
+        self._engine = Engine(
+            hanging.app,
+            [self._listener],
+            Config(**self.settings),
+            error_log=log,
+            access_log=self,
+            heartbeat=lambda _: None,
+            multiprocess=False,
+            worn=self.worn.append,
+        )
+        self._ours, self._theirs = socket.socketpair()
+        self._engine.add_reader(self._theirs.fileno(), self._engine.stop)
+        self._thread = threading.Thread(target=self._engine.run)
+        self._thread.start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines += record.getMessage().splitlines()
+
+    def log(self, environ: dict[str, Any], status: str, _headers: object, nbytes: int, _: float) -> None:
+        """Be an access log."""
+        self.access.append((environ["PATH_INFO"], status, nbytes))
+
+    def flush(self) -> None:
+        """Nothing is held."""
+
+    def connect(self) -> Peer:
+        return Peer(self.address)
+
+    def get(self, path: str) -> Reply:
+        with self.connect() as peer:
+            return peer.request(head(path))
+
+    def wait_for_log(self, pattern: str) -> None:
+        eventually(lambda: any(re.search(pattern, line) for line in self.lines))
+
+    def stop(self) -> None:
+        self._ours.send(b"x")
+        self._thread.join(DEADLINE)
+        assert not self._thread.is_alive()
+        for each in (self._ours, self._theirs, self._listener.sock):
+            each.close()
+        assert not any("Traceback" in line for line in self.lines), self.lines
+
+
+@pytest.fixture
+def served(gate: Gate) -> Iterator[Callable[..., Served]]:
+    """Start loops of this test alone."""
+    all_served: list[Served] = []
+
+    def start(**settings: Any) -> Served:
+        all_served.append(Served(**settings))
+        return all_served[-1]
+
+    yield start
+    gate.open()
+    for each in all_served:
+        each.stop()
+
+
+def enter(server: Served | LiveServer, gate: Gate, path: str) -> Peer:
     """Start a request that waits at a place of its own."""
     place = gate.place()
     peer = server.connect()
@@ -38,56 +123,40 @@ def enter(server: LiveServer, gate: Gate, path: str) -> Peer:
     return peer
 
 
-def access_lines(server: LiveServer, path: str) -> list[str]:
-    """Return the status and size of each line of the access log about `path`."""
-    lines = [line for line in server.stdout.text.splitlines() if f" {path}" in line]
-    return [found[1] for line in lines if (found := re.search(r'" (\d{3} \S+)', line))]
+# --- the loop --------------------------------------------------------------------------------------------
 
 
-def test_504_and_the_neighbours_are_served(live: Callable[..., LiveServer], gate: Gate) -> None:
-    """RFC 9110 §15.6.5."""
-    server = live(APP, "--threads", "2", "--request-timeout", "1", "--access-logfile", "-")
+def test_what_comes_late_goes_nowhere(served: Callable[..., Served], gate: Gate) -> None:
+    server = served()
     with enter(server, gate, "/late") as late, server.connect() as neighbour:
-        assert neighbour.request(GET).text == "ok"
-        reply = late.response()
-        assert (reply.status, reply.get("Connection"), reply.text) == (504, "close", "504 Gateway Timeout\n")
+        assert late.response().status == 504
         assert late.is_closed()
-        found = server.wait_for_log(rf"Request timeout: {STAY} /late\?\S+ for ([\d.]+) s, answered 504; the")
-        assert float(found[1]) >= 1.0
-        server.wait_for_log(r'hanging\.py", line \d+, in wait_at')
-        server.stdout.wait_for(r'"GET /late\S+ HTTP/1.1" 504 20 ')
         assert neighbour.request(head("/counts")).text == ""
         gate.open()
         server.wait_for_log(r"Thread \d is back from GET /late")
-        # What it has answered goes nowhere; it was not pulled, and closed once.
+        # It was not pulled, and closed once.
         assert neighbour.request(head("/counts")).text == "closed=1"
     with server.connect() as one, server.connect() as other:  # both threads are there again
         one.send(head("/meet?2"))
         other.send(head("/meet?2"))
         assert (one.response().text, other.response().text) == ("ok", "ok")
-    server.stop()
-    assert access_lines(server, "/late") == ["504 20"]
+    assert [line for line in server.access if line[0] == "/late"] == [("/late", "504 Gateway Timeout", 20)]
 
 
-def test_a_head_request_gets_no_body(live: Callable[..., LiveServer], gate: Gate) -> None:
-    server = live(APP, "--threads", "2", *SHORT)
-    with server.connect() as peer:
-        peer.send(head(f"/block?{gate.path}", method="HEAD"))
-        assert peer.read_to_end().startswith(b"HTTP/1.1 504 ")
-        assert peer.buffer == b""
+def test_each_thread_is_used_again(served: Callable[..., Served], gate: Gate) -> None:
+    server = served(threads=3)
+    for number in range(1, 5):
+        with enter(server, gate, "/late") as peer:
+            for _ in range(20):
+                assert server.get("/").text == "ok"
+            assert peer.response().status == 504
+            gate.open()
+            eventually(lambda: sum("is back from" in line for line in server.lines) == number)  # noqa: B023
+    assert server.get("/counts").text == "closed=4"
 
 
-def test_answers_before_it_are_sent(live: Callable[..., LiveServer], gate: Gate) -> None:
-    """Pipelined requests: what was held back goes out before the 504."""
-    server = live(APP, "--threads", "2", *SHORT)
-    with server.connect() as peer:
-        peer.send(GET + GET + head(f"/block?{gate.path}") + GET)
-        assert [peer.response().status for _ in range(3)] == [200, 200, 504]
-        assert peer.is_closed()
-
-
-def test_a_response_that_has_begun_is_cut_off(live: Callable[..., LiveServer], gate: Gate) -> None:
-    server = live(APP, "--threads", "2", *SHORT, "--access-logfile", "-")
+def test_a_response_that_has_begun_is_cut_off(served: Callable[..., Served], gate: Gate) -> None:
+    server = served()
     with enter(server, gate, "/stream") as peer:
         assert b"504" not in (whole := peer.read_to_end())
         assert whole.endswith(b"before\r\n")
@@ -95,19 +164,11 @@ def test_a_response_that_has_begun_is_cut_off(live: Callable[..., LiveServer], g
         gate.open()
         server.wait_for_log("is back from GET /stream")
         assert server.get("/counts").text == "closed=1 pulled=2"
-    server.stop()
-    assert access_lines(server, "/stream") == ["200 6"]
+    assert [line for line in server.access if line[0] == "/stream"] == [("/stream", "200 OK", 6)]
 
 
-def test_a_stream_that_goes_on_is_not_timed_out(live: Callable[..., LiveServer]) -> None:
-    """What is limited is one stay in the app."""
-    server = live(APP, "--threads", "2", "--request-timeout", "1")
-    assert server.get("/ticks").text == "0 1 2 3 4 5 6 7 8 9 10 11 "
-    assert "Request timeout" not in server.log.text
-
-
-def test_write_after_it_fails(live: Callable[..., LiveServer], gate: Gate) -> None:
-    server = live(APP, "--threads", "2", *SHORT)
+def test_write_after_it_fails(served: Callable[..., Served], gate: Gate) -> None:
+    server = served()
     with enter(server, gate, "/write") as peer:
         assert peer.response().status == 504
         gate.open()
@@ -116,13 +177,83 @@ def test_write_after_it_fails(live: Callable[..., LiveServer], gate: Gate) -> No
         assert peer.is_closed()
 
 
-def test_close_may_hang_as_well(live: Callable[..., LiveServer], gate: Gate) -> None:
-    server = live(APP, "--threads", "2", *SHORT)
+def test_close_may_hang_as_well(served: Callable[..., Served], gate: Gate) -> None:
+    server = served()
     with enter(server, gate, "/hanging-close") as peer:
         assert b"all" in peer.read_to_end()
         server.wait_for_log(rf"{STAY} /hanging-close")
         gate.open()
         eventually(lambda: server.get("/counts").text == "closed=1 pulled=1")
+
+
+def test_a_client_that_has_gone(served: Callable[..., Served], gate: Gate) -> None:
+    """That the thread hangs is told all the same."""
+    server = served()
+    enter(server, gate, "/block").sock.close()
+    server.wait_for_log(rf"{STAY} /block\S+ for [\d.]+ s, (its client has gone|answered 504); the")
+    gate.open()
+    server.wait_for_log("is back from GET /block")
+    assert server.get("/").text == "ok"
+
+
+def test_a_head_request_gets_no_body(served: Callable[..., Served], gate: Gate) -> None:
+    server = served()
+    with server.connect() as peer:
+        peer.send(head(f"/block?{gate.path}", method="HEAD"))
+        gate.wait_for_arrival()
+        whole = peer.read_to_end()
+        assert whole.startswith(b"HTTP/1.1 504 ")
+        assert whole.endswith(b"\r\n\r\n")
+
+
+def test_answers_before_it_are_sent(served: Callable[..., Served], gate: Gate) -> None:
+    """Pipelined requests: what was held back goes out before the 504."""
+    server = served()
+    with server.connect() as peer:
+        peer.send(GET + GET + head(f"/block?{gate.path}") + GET)
+        assert [peer.response().status for _ in range(3)] == [200, 200, 504]
+        assert peer.is_closed()
+        gate.wait_for_arrival()
+
+
+def test_a_stream_that_goes_on_is_not_timed_out(served: Callable[..., Served]) -> None:
+    """What is limited is one stay in the app."""
+    server = served(request_timeout=1.0)
+    assert server.get("/ticks").text == "0 1 2 3 4 5 6 7 8 9 10 11 "
+    assert not any("Request timeout" in line for line in server.lines)
+
+
+def test_worn(served: Callable[..., Served], gate: Gate) -> None:
+    """After twice the time, or when all threads are stuck."""
+    server = served(threads=3)
+    with enter(server, gate, "/block"):
+        eventually(lambda: any(re.match(r"thread \d does not come back", why) for why in server.worn))
+        assert "no thread comes back from the app" not in server.worn
+        with enter(server, gate, "/block"), enter(server, gate, "/block"):
+            eventually(lambda: "no thread comes back from the app" in server.worn)
+    gate.open()
+    eventually(lambda: server.get("/").text == "ok")
+
+
+# --- a whole server --------------------------------------------------------------------------------------
+
+
+def test_504_and_the_neighbours_are_served(live: Callable[..., LiveServer], gate: Gate) -> None:
+    """RFC 9110 §15.6.5."""
+    server = live(APP, "--threads", "2", "--request-timeout", "1", "--access-logfile", "-")
+    with enter(server, gate, "/block") as stuck, server.connect() as neighbour:
+        for number in itertools.count():
+            if "Request timeout" in server.log.text and number:
+                break
+            assert neighbour.request(GET).text == "ok"
+        reply = stuck.response()
+        assert (reply.status, reply.get("Connection"), reply.text) == (504, "close", "504 Gateway Timeout\n")
+        assert stuck.is_closed()
+        found = server.wait_for_log(rf"Request timeout: {STAY} /block\?\S+ for ([\d.]+) s, answered 504; the")
+        assert float(found[1]) >= 1.0
+        server.wait_for_log(r'hanging\.py", line \d+, in wait_at')
+        server.stdout.wait_for(r'"GET /block\S+ HTTP/1.1" 504 20 ')
+        gate.open()
 
 
 def test_who_waits_for_the_client_is_not_timed_out(live: Callable[..., LiveServer]) -> None:
@@ -159,62 +290,38 @@ def test_a_connection_that_the_app_has_taken(live: Callable[..., LiveServer]) ->
         assert peer.read_to_end() == b"still here"
 
 
-def test_a_client_that_has_gone(live: Callable[..., LiveServer], gate: Gate) -> None:
-    """Nobody is answered; that the thread hangs is told all the same."""
-    server = live(APP, "--threads", "2", *SHORT, "--access-logfile", "-")
-    peer = enter(server, gate, "/block")
-    peer.sock.close()
-    server.wait_for_log(rf"{STAY} /block\S+ for [\d.]+ s, (its client has gone|answered 504); the")
-    gate.open()
-    server.wait_for_log("is back from GET /block")
-    assert server.get("/").text == "ok"
-
-
-@pytest.mark.parametrize("threads", ["2", "4"])
-def test_all_threads_stuck(live: Callable[..., LiveServer], gate: Gate, threads: str) -> None:
+@pytest.mark.parametrize("threads", [2, 4])
+def test_all_threads_stuck(live: Callable[..., LiveServer], gate: Gate, threads: int) -> None:
     """The worker is replaced, and ends at once: those that wait in it are told to come again."""
-    server = live(APP, "--threads", threads, *SHORT, *DEBUG)
+    server = live(APP, "--threads", str(threads), "--request-timeout", "2", *DEBUG)
     (worker,) = wait_for_workers(server, 1)
     with ExitStack() as stack:
-        stuck = [stack.enter_context(enter(server, gate, "/block")) for _ in range(int(threads))]
+        peers = [stack.enter_context(server.connect()) for _ in range(threads)]
         waiting = stack.enter_context(server.connect())
+        for peer in (*peers, waiting):
+            assert peer.request(GET).text == "ok"  # by this worker
+        for peer in peers:
+            peer.send(head(f"/block?{gate.path}"))
         waiting.send(GET)
-        for peer in stuck:
-            assert peer.response().status == 504
-        reply = waiting.response()
-        assert (reply.status, reply.get("Connection")) == (503, "close")
-        server.wait_for_log(rf"pid:{worker}.*no thread comes back from the app")
+        assert {peer.response().status for peer in peers} == {504}
         wait_for_end(worker)
+        reply = waiting.response()
+        assert (reply.status, reply.get("Connection")) in {(503, "close"), (200, "keep-alive"), (200, None)}
         assert server.get("/pid").text != str(worker)
-        gate.open()
+    server.wait_for_log(rf"pid:{worker}.* comes? back from the app")
     assert "SIGKILL" not in server.log.text
 
 
-def test_one_thread_that_never_comes_back(live: Callable[..., LiveServer], gate: Gate) -> None:
+def test_one_thread_that_never_comes_back(live: Callable[..., LiveServer]) -> None:
     server = live(APP, "--threads", "4", *SHORT, *DEBUG)
     (worker,) = wait_for_workers(server, 1)
-    with enter(server, gate, "/block") as peer:
+    with server.connect() as peer:
+        peer.send(head("/sleep"))
         assert peer.response().status == 504
         server.wait_for_log(rf"pid:{worker}.*thread \d does not come back from the app")
         wait_for_end(worker)
         assert server.get("/pid").text != str(worker)
-        gate.open()
     assert "SIGKILL" not in server.log.text
-
-
-def test_quick_requests_beside_those_that_time_out(live: Callable[..., LiveServer], gate: Gate) -> None:
-    """Round after round on the same threads: each thread is used again."""
-    server = live(APP, "--threads", "3", *SHORT, *DEBUG)
-    (worker,) = wait_for_workers(server, 1)
-    for number in range(1, 4):
-        with enter(server, gate, "/late") as peer:
-            for _ in range(20):
-                assert server.get("/").text == "ok"
-            assert peer.response().status == 504
-            gate.open()
-            eventually(lambda number=number: server.log.text.count("is back from GET /late") == number)  # type: ignore[misc]
-    assert server.get("/counts").text == "closed=3"
-    assert server.get("/pid").text == str(worker)
 
 
 # --- gevent ----------------------------------------------------------------------------------------------
@@ -223,18 +330,15 @@ def test_quick_requests_beside_those_that_time_out(live: Callable[..., LiveServe
 def test_greenlets(live: Callable[..., LiveServer]) -> None:
     """The stack is that of the greenlet, which goes on when what it waits for has come."""
     pytest.importorskip("gevent", reason="gevent is not installed; free-threaded Pythons cannot have it")
-    server = live(APP, "-k", "gevent", *SHORT, *DEBUG, "--access-logfile", "-")
+    server = live(APP, "-k", "gevent", "--request-timeout", "4", *DEBUG)
     with server.connect() as peer, server.connect() as neighbour:
         peer.send(head("/meet?2"))
-        while "Request timeout" not in server.log.text:
-            assert neighbour.request(GET).text == "ok"
+        assert neighbour.request(GET).text == "ok"
         assert peer.response().status == 504
+        assert server.get("/meet?2").text == "ok"
         server.wait_for_log(rf"Request timeout: {STAY} /meet\?2 for [\d.]+ s, answered 504; the")
         server.wait_for_log(r'hanging\.py", line \d+, in meet')
-        assert neighbour.request(head("/meet?2")).text == "ok"
         server.wait_for_log("is back from GET /meet")
-    server.stop()
-    assert sorted(access_lines(server, "/meet")) == ["200 2", "504 20"]
 
 
 def test_greenlets_that_never_come_back(live: Callable[..., LiveServer]) -> None:

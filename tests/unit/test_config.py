@@ -227,6 +227,10 @@ def test_other_names_are_nobodys_business(tmp_path: Path, text: str) -> None:
             "--no-request-buffering",
             "request_buffering = False (command line, --no-request-buffering): an app that waits for a body",
         ),
+        (
+            "--request-timeout 5",
+            "request_timeout = 5.0 (command line, --request-timeout): a worker with one thread cannot look",
+        ),
         ("--log-level loud", "loglevel = 'loud' (command line, --log-level): must be one of debug, info, "),
         ("--wrokers 2", "unknown option --wrokers (command line): did you mean --workers?"),
         ("--wrokers=2", "unknown option --wrokers (command line): did you mean --workers?"),
@@ -369,6 +373,14 @@ def test_request_buffering_may_be_off_where_an_app_may_wait(
     monkeypatch.setattr(green, "is_installed", lambda: True)
     for engine in (("--threads", "2"), ("-k", "gevent")):
         assert load(tmp_path, "--no-request-buffering", *engine).request_buffering is False
+
+
+def test_request_timeout_where_somebody_can_look_after_the_app(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(green, "is_installed", lambda: True)
+    for engine in (("--threads", "2"), ("-k", "gevent")):
+        assert load(tmp_path, "--request-timeout", "5", *engine).request_timeout == 5.0
 
 
 # --- keywords -------------------------------------------------------------------------------------------
