@@ -5,10 +5,12 @@ Must not know what they are doing there.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import traceback
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from . import green
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
 __all__ = ["finder", "greenlets"]
+
+_OURS: Final = str(Path(__file__).parent) + os.sep
 
 
 def finder() -> Callable[[], str]:
@@ -40,4 +44,10 @@ def greenlets() -> str:
 
 
 def _show(frame: FrameType | None) -> str:
-    return "".join(traceback.format_stack(frame)).rstrip() if frame is not None else "  (nowhere)"
+    """Return a stack in text, from where it leaves the server."""
+    if frame is None:
+        return "  (nowhere)"
+    stack = traceback.extract_stack(frame)
+    is_ours = [entry.filename.startswith(_OURS) for entry in stack]
+    start = next((at for at in range(1, len(stack)) if is_ours[at - 1] and not is_ours[at]), 0)
+    return "".join(traceback.format_list(stack[start:])).rstrip()

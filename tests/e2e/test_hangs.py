@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +16,6 @@ from tests.processes import eventually, wait_for_end, wait_for_workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.gate import Gate
 
@@ -116,6 +116,15 @@ def test_who_does_not_even_die_of_abrt_is_killed(live: Callable[..., LiveServer]
         server.wait_for_log(rf"\(pid:{worker}\) was ended by the master's SIGABRT")
 
 
+def has_open(pid: str, path: Path) -> bool:
+    """Return whether a process has opened a file that is called so now."""
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            if entry.readlink() == path:
+                return True
+    return False
+
+
 def test_stacks_go_to_the_log_file_also_when_it_was_reopened(
     live: Callable[..., LiveServer], tmp_path: Path
 ) -> None:
@@ -130,7 +139,7 @@ def test_stacks_go_to_the_log_file_also_when_it_was_reopened(
     pid = server.get("/pid").text
     log.rename(moved)
     server.send_signal(signal.SIGUSR1)
-    eventually(log.exists)
+    eventually(lambda: has_open(pid, log))  # the worker, which reopens it last
     with server.connect() as peer:
         peer.send(head("/spin"))
         eventually(lambda: f"(pid:{pid}) was ended by the master's SIGABRT" in log.read_text())
