@@ -227,6 +227,9 @@ class Engine(Overdue):
         if self._observer is not None:
             channel.send()  # the client need not wait for a hook
         self._complete(channel, response)
+        if self._observer is not None and channel.expired is not None:
+            self._drop(channel)  # the hook has taken longer than a request may
+            return None
         self._pace = max(self._now - max(channel.started, channel.resumed), self._pace * _FORGETS)
         connection = channel.connection
         if not response.keep_alive:
@@ -364,7 +367,7 @@ class Engine(Overdue):
             response.report(self._error_log, channel.broken)
         if channel.endpoint.log is not None:
             channel.log(response, now)
-        if self._observer is not None:
+        if response.view is not None:
             self._show(channel, response)
 
     def _show(self, channel: Channel, response: Response) -> None:

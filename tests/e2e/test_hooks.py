@@ -8,7 +8,9 @@ import os
 import signal
 import subprocess
 import sys
+import sysconfig
 from collections import defaultdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,13 +20,13 @@ from tests.processes import eventually, wait_for_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from tests.gate import Gate
 
+# Not by -m: at USR2, gunicorn would come upon its own modules instead of others of the same name.
 SERVERS = {
-    "fastwsgi": ("fastwsgi",),
-    "gunicorn": ("gunicorn", "--no-control-socket"),
+    "fastwsgi": (sys.executable, "-m", "fastwsgi"),
+    "gunicorn": (str(Path(sysconfig.get_path("scripts"), "gunicorn")), "--no-control-socket"),
 }
 INLINE_ONLY = pytest.mark.skipif(bool(ENGINE), reason="a request hangs this engine's worker inline only")
 
@@ -97,7 +99,7 @@ def running(
     with log:
         process = subprocess.Popen(
             [
-                *(sys.executable, "-m", *SERVERS[server], *ENGINE),
+                *(*SERVERS[server], *ENGINE),
                 *("-c", "python:tests.apps.hooks_config", "-b", "127.0.0.1:0", *args, app),
             ],
             cwd=ROOT,
@@ -294,6 +296,21 @@ def test_the_client_does_not_wait_for_post_request(tmp_path: Path, gate: Gate) -
         with it.request("/") as peer:
             assert peer.read_exactly(12) == b"HTTP/1.1 200"
             gate.wait_for_arrival()
+            gate.open()
+        it.signal("TERM")
+        assert it.process.wait(DEADLINE) == 0
+
+
+@pytest.mark.skipif(ENGINE == ("-k", "gevent"), reason="a hook that blocks a greenlet blocks them all")
+def test_a_hook_that_takes_longer_than_a_request_may(tmp_path: Path, gate: Gate) -> None:
+    args = ("--request-timeout", "0.5", *(() if ENGINE else ("--threads", "2")))
+    with running("fastwsgi", tmp_path / "calls", *args, HOOKS_WAIT=str(gate.path)) as it:
+        it.wait_for("post_worker_init")
+        with it.request("/", close=False) as peer:
+            assert peer.response().status == 200
+            gate.wait_for_arrival()
+            assert peer.is_closed()
+            eventually(lambda: ": the end of a request for " in log_of(tmp_path / "calls"))
             gate.open()
         it.signal("TERM")
         assert it.process.wait(DEADLINE) == 0
