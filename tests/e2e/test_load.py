@@ -306,7 +306,9 @@ def test_reload_of_a_module_that_broke(
 def wrk(server: LiveServer, seconds: int) -> Iterator[dict[str, int]]:
     """Load a server with wrk meanwhile; its counts of requests, and of what went wrong, are there afterwards."""
     counts: dict[str, int] = {}
-    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}", f"{server.url}/"]
+    wait_for_workers(server, 4)  # the seconds are to be of serving
+    patience = f"{DEADLINE:.0f}s"
+    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}", "--timeout", patience, f"{server.url}/"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield counts
