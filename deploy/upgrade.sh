@@ -9,7 +9,8 @@
 set -u
 pidfile=$1
 shift
-seconds=${UPGRADE_SECONDS:-60} # for the new master to come up, and for the check to succeed
+start_seconds=${START_SECONDS:-60} # for the new master to come up
+check_seconds=${CHECK_SECONDS:-60} # for the check to succeed
 
 old=$(cat "$pidfile") || exit 1
 kill -USR2 "$old" || exit 1
@@ -23,7 +24,7 @@ fail() {
 is_up() { new=$(cat "$pidfile.2" 2>/dev/null) && [ -n "$new" ] && kill -0 "$new" 2>/dev/null; }
 waited=0
 until is_up; do
-    [ "$waited" -lt "$seconds" ] || fail "the new master does not come up"
+    [ "$waited" -lt "$start_seconds" ] || fail "the new master does not come up"
     sleep 1
     waited=$((waited + 1))
 done
@@ -32,7 +33,7 @@ done
 kill -WINCH "$old"
 waited=0
 until "$@"; do
-    if [ "$waited" -ge "$seconds" ]; then
+    if [ "$waited" -ge "$check_seconds" ]; then
         kill -HUP "$old"
         kill -TERM "$new"
         fail "the check does not succeed, the old master serves on"

@@ -429,7 +429,7 @@ def script(group: Masters, pidfile: Path, *check: str) -> Iterator[subprocess.Co
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "UPGRADE_SECONDS": "2" if check == ("false",) else "60"},
+        env={**os.environ, "CHECK_SECONDS": "1" if check == ("false",) else "60"},
     )
 
 
