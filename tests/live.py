@@ -35,6 +35,18 @@ TLS: Final = ssl.create_default_context(cafile=CA) if (CA := os.environ.get("FAS
 """How clients connect where ENGINE has `--certfile`, to test TLS; FASTWSGI_TEST_CA has issued the certificate."""
 
 
+_LISTENING: Final = r"Listening at: (https?://[\d.]+:\d+|unix:\S+)"
+
+
+def wait_for_line(path: Path, pattern: str) -> None:
+    """Wait until a line of a file matches."""
+    end = time.monotonic() + DEADLINE
+    pause = threading.Event()
+    while not path.exists() or not re.search(pattern, path.read_text()):
+        assert time.monotonic() < end, f"{path} without {pattern!r}"
+        pause.wait(0.01)
+
+
 class LogReader:
     """The lines of a pipe, read by a thread as they come, to be waited for by pattern."""
 
@@ -235,8 +247,8 @@ def head(target: str, *fields: str, method: str = "GET", version: str = "1.1") -
 class LiveServer:
     """`python -m fastwsgi` on a port of the kernel's choice, or on a Unix socket.
 
-    With `bind` None the address is in a configuration file. Raises AssertionError, with the log, if the
-    server does not come up.
+    With `bind` None the address is in a configuration file; `error_log` is the file to which the server logs
+    instead of standard error. Raises AssertionError, with the log, if the server does not come up.
     """
 
     def __init__(
@@ -249,6 +261,7 @@ class LiveServer:
         command: Sequence[str] = (sys.executable, "-m", "fastwsgi"),
         pass_fds: Sequence[int] = (),
         tls: ssl.SSLContext | None = None,
+        error_log: Path | None = None,
     ) -> None:
         self._tls = tls or TLS
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
@@ -274,7 +287,10 @@ class LiveServer:
         self.log = LogReader(self.process.stderr)
         self.allow_traceback = False
         try:
-            url = self.log.wait_for(r"Listening at: (https?://[\d.]+:\d+|unix:\S+)")[1]
+            if error_log is not None:
+                wait_for_line(error_log, _LISTENING)
+                self.log = LogReader(error_log.read_text().splitlines())
+            url = self.log.wait_for(_LISTENING)[1]
         except BaseException:
             self.kill()
             raise

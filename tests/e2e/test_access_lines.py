@@ -133,13 +133,13 @@ def test_a_client_that_goes_while_its_request_waits(logged: Callable[..., Logged
     assert log.server.get("/sleep?0.05").status == 200  # the app is known to be slow
     with gate.enter(log.server), gate.enter(log.server), log.server.connect() as peer:
         peer.send(head("/waits"))
-        # One that came behind it and was refused or answered would show that it waits; there is none. It has
-        # been read once the worker has closed a connection that came later.
-        assert log.server.exchange(b"BAD\r\n\r\n")[9:12] == b"400"
+        assert log.server.exchange(b"BAD\r\n\r\n")[9:12] == b"400"  # that before it was read, then
         reset(peer)
-        assert log.server.exchange(b"BAD\r\n\r\n")[9:12] == b"400"
+        # Accepting comes before that event, if they are of one batch; but not so many times.
+        for _ in range(40):
+            assert log.server.exchange(b"BAD\r\n\r\n")[9:12] == b"400"
         gate.open()
-        eventually(lambda: len(log.lines) >= 6)
+        eventually(lambda: len(log.lines) == 45)
     assert sorted(line for line in log.lines if "block" not in line and "BAD" not in line) == [
         "200 GET /sleep?0.05 HTTP/1.1 2",
         "499 GET /waits HTTP/1.1 0",
