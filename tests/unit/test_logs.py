@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import re
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,7 +17,6 @@ from fastwsgi.logs import access_format, access_log, error_log
 from fastwsgi.logs.access_log import AccessLog
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 COMBINED = Config().access_log_format
@@ -41,20 +38,7 @@ ENVIRON = {
 HEADERS = [("Content-Type", "text/html"), ("X-Id", "7")]
 
 
-@pytest.fixture(autouse=True)
-def _utc_and_own_handlers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
-    logger = logging.getLogger("fastwsgi.error")
-    handlers, level, propagate = logger.handlers[:], logger.level, logger.propagate
-    yield
-    for handler in logger.handlers:
-        if handler not in handlers:
-            handler.close()
-    logger.handlers[:], logger.propagate = handlers, propagate
-    logger.setLevel(level)
-    monkeypatch.undo()
-    time.tzset()
+pytestmark = pytest.mark.usefixtures("fresh_logs")
 
 
 def line(fmt: str, environ: dict[str, Any] | None = None, **change: Any) -> str:
