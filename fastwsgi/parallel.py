@@ -106,9 +106,19 @@ class _Place:
         self.calls = _Calls()
         self.wake = self.calls.wake  # once: it is told from others by identity
         self.last_beat = 0.0
+        self.is_left = False  # by all but its first thread, which does not come back from the app
         self._tell = tell
         self.engine: Engine
         self.thread: threading.Thread
+
+    def leave(self, _error: BaseException | None) -> None:
+        """Be told that the loop has ended while its first thread is in the app."""
+        if self.engine.is_main_thread_lost():
+            self.is_left = True
+            self.beat(NEVER)
+
+    def has_ended(self) -> bool:
+        return self.is_left or not self.thread.is_alive()
 
     def beat(self, now: float) -> None:
         self.last_beat = now
@@ -166,6 +176,7 @@ class Parallel:
                 places=Places(memory, number, count),
                 seats=seats,
                 wake=place.wake,
+                leave=place.leave,
                 max_requests=-(-max_requests // count),
                 **options,
             )
@@ -201,7 +212,7 @@ class Parallel:
         for place in self._places:
             place.beat(now)
             place.thread.start()
-        while not self._is_stopped and any(place.thread.is_alive() for place in self._places):
+        while not self._is_stopped and not all(place.has_ended() for place in self._places):
             self._turn(poll)
         for place in self._places:
             place.calls.post(place.engine.stop)

@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fastwsgi._places_py import SIZE
 from fastwsgi.config.settings import Config
 from fastwsgi.engine import Engine
+from fastwsgi.parallel import Parallel
 from fastwsgi.processes import sockets
+from fastwsgi.processes.scoreboard import Scoreboard
 from tests.apps import hanging
 from tests.live import DEADLINE, ENGINE, LiveServer, Peer, Reply, head
 from tests.processes import eventually, wait_for_end, wait_for_workers
@@ -233,6 +236,41 @@ def test_worn(served: Callable[..., Served], gate: Gate) -> None:
             eventually(lambda: "no thread comes back from the app" in server.worn)
     gate.open()
     eventually(lambda: server.get("/").text == "ok")
+
+
+def test_several_loops_end_without_threads_that_do_not_come_back(gate: Gate) -> None:
+    """As on Pythons without a GIL."""
+    listener = sockets.listen("127.0.0.1:0", backlog=64)
+    worn: list[str] = []
+    engine = Parallel(
+        2,
+        hanging.app,
+        [listener],
+        Config(threads=2, request_timeout=0.5),
+        error_log=logging.getLogger(__name__),
+        access_log=None,
+        heartbeat=lambda _: None,
+        multiprocess=False,
+        company=Scoreboard(1, loops=2).company(0),
+        memory=memoryview(bytearray(SIZE)),
+        worn=worn.append,
+    )
+    thread = threading.Thread(target=engine.run)
+    thread.start()
+    peers = [Peer(listener.sock.getsockname()) for _ in range(2)]
+    for peer in peers:
+        peer.send(head(f"/block?{gate.path}"))
+    for peer in peers:
+        assert peer.response().status == 504
+    eventually(lambda: "no thread comes back from the app" in worn)
+    engine.shutdown(600.0)
+    thread.join(DEADLINE)
+    assert not thread.is_alive()
+    gate.wait_for_arrival()
+    gate.open()
+    for peer in peers:
+        peer.sock.close()
+    listener.sock.close()
 
 
 # --- a whole server --------------------------------------------------------------------------------------
