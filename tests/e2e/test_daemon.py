@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.live import DEADLINE, ENGINE, ROOT, Peer
-from tests.processes import children, wait_for_end
+from tests.processes import children, eventually, wait_for_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -73,6 +73,25 @@ def test_the_command_ends_when_the_server_serves(
     wait_for_end(pid)
     assert not (tmp_path / "pid").exists()
     assert "Shutting down" in log.read_text()
+
+
+def test_a_daemon_is_upgraded(
+    daemon: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    """The new master is in the background already, and is not forked away from the old one's eyes."""
+    log, pidfile = tmp_path / "log", tmp_path / "pid"
+    assert daemon(APP, "--error-logfile", os.fspath(log)).returncode == 0
+    old = int(pidfile.read_text())
+    os.kill(old, signal.SIGUSR2)
+    eventually(lambda: "The new master (pid:" in log.read_text())
+    eventually((tmp_path / "pid.2").exists)
+    new = int((tmp_path / "pid.2").read_text())
+    eventually(lambda: f"The new master (pid:{new}) serves" in log.read_text())
+    os.kill(old, signal.SIGTERM)
+    wait_for_end(old)
+    eventually(lambda: pidfile.exists() and int(pidfile.read_text()) == new)
+    assert os.getsid(new) not in (new, os.getsid(0))
+    assert get(tmp_path) == 200
 
 
 def test_why_the_app_cannot_be_loaded_is_told(
