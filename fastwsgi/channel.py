@@ -34,7 +34,7 @@ _SKIPPED = 4  # reads of a body that the app has left
 _MOST_DISCARDED = 262144  # bytes of a refused client
 _LONG = 0.01  # seconds; after so long in the app it is looked whether the client is still there
 _poll: Any = green.unpatched("select", "poll")  # gevent's would let others run, here and now
-_SEALED_TOGETHER = 65536  # bytes that TLS puts into records at once
+_SEALED_TOGETHER = 32768  # bytes that TLS puts into records at once
 _NO_SENDFILE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
