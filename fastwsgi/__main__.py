@@ -113,6 +113,10 @@ def _start(load_config: Callable[[sources.Warn], Config], launch: Launch) -> int
     if cfg.check_config and cfg.wsgi_app is not None:
         Variables().put(cfg.raw_env)
         app.load(cfg.wsgi_app)
+        if cfg.is_ssl:
+            from .tls import make_context  # noqa: PLC0415 - it brings OpenSSL along
+
+            make_context(cfg)
     if cfg.print_config or cfg.check_config:
         return EXIT_OK
     master = _load_engine()

@@ -32,9 +32,9 @@ def make_context(cfg: Config) -> ssl.SSLContext | None:
     Raises ConfigError.
     """
     if not cfg.is_ssl:
-        if cfg.cert_reqs:
-            raise cfg.mistake("cert_reqs", "clients show certificates only by TLS; set certfile")
         return None
+    if not cfg.certfile and not cfg.keyfile:
+        raise cfg.mistake("cert_reqs", "clients show certificates only by TLS; set certfile")
     if cfg.proxy_protocol != "off":
         raise cfg.mistake("proxy_protocol", "cannot be had together with certfile; let the proxy end TLS")
     context = _default_context(cfg) if cfg.ssl_context is None else _context_of_hook(cfg)

@@ -435,8 +435,8 @@ class Config:
 
     @property
     def is_ssl(self) -> bool:
-        """Whether TLS is spoken; hooks of gunicorn know it by this name."""
-        return bool(self.certfile or self.keyfile)
+        """Whether TLS is asked for; hooks of gunicorn know it by this name."""
+        return bool(self.certfile or self.keyfile or self.cert_reqs)
 
 # fmt: on
 

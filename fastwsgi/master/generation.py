@@ -204,7 +204,7 @@ class Generation:
 
 
 def _make_tls(cfg: Config) -> ssl.SSLContext | None:
-    if not cfg.is_ssl and not cfg.cert_reqs:
+    if not cfg.is_ssl:
         return None
     from ..tls import make_context  # noqa: PLC0415 - OpenSSL is loaded only where it is needed
 

@@ -8,6 +8,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import zlib
 from typing import TYPE_CHECKING
@@ -16,8 +17,9 @@ import pytest
 
 from tests.certificates import OPENSSL, Authority, Issued, needs_openssl
 from tests.corpus import cases
+from tests.e2e.test_websocket import TEXT, Frame, close, frame, required, say, websocket
 from tests.e2e.test_wire import ids, refused, served_whole
-from tests.live import DEADLINE, ENGINE, TLS, LiveServer, Peer
+from tests.live import DEADLINE, ENGINE, ROOT, TLS, LiveServer, Peer
 
 if TYPE_CHECKING:
     import random
@@ -328,6 +330,24 @@ def test_a_body_asked_for_and_read_on_its_way(
         peer.read_until(b"\r\n0\r\n\r\n")
 
 
+def test_websocket(live: Callable[..., LiveServer], authority: Authority, issued: Issued) -> None:
+    """An app that takes the connection over goes on through TLS, and selectors see what lies in a record."""
+    required("flask_sock")
+    running = live(
+        "tests.apps.websocket:app",
+        *(() if ENGINE else ("--threads", "4")),
+        *issued.arguments,
+        tls=authority.client(),
+        env={"FASTWSGI_TEST_PING_INTERVAL": "600"},  # so simple-websocket waits in a selector
+    )
+    with websocket(running, "/echo") as peer:
+        say(peer, b"hello")
+        say(peer, b"x" * 100_000)  # it reads 4096 bytes at a time, and a record has 16384
+        peer.send(b"".join(frame(TEXT, b"%d" % number) for number in range(300)))  # in one record
+        assert [Frame.read(peer).data for _ in range(300)] == [b"%d" % number for number in range(300)]
+        close(peer)
+
+
 # --- clients that do not do as they should -----------------------------------------------------------------
 
 
@@ -417,13 +437,10 @@ def test_certificates_of_clients(
 # --- at start and at reload -----------------------------------------------------------------------------
 
 
-def test_a_mistake_ends_the_start(issued: Issued) -> None:
-    import sys
-
-    from tests.live import ROOT
-
+@pytest.mark.parametrize("option", ["--check-config", "--workers=1"])
+def test_a_mistake_ends_the_start(issued: Issued, option: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "fastwsgi", "--certfile", str(issued.certificate), ECHO],
+        [sys.executable, "-m", "fastwsgi", "--certfile", str(issued.certificate), option, ECHO],
         cwd=ROOT,
         capture_output=True,
         text=True,
