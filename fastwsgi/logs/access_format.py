@@ -287,5 +287,7 @@ def now() -> str:
 
 
 def _escape(match: re.Match[str]) -> str:
+    if match[0] in '"\\':
+        return f"\\{match[0]}"  # as gunicorn and Apache write a quote, and programs that read logs expect it
     code = ord(match[0])
     return f"\\x{code:02x}" if code <= 0xFF else f"\\u{code:04x}"

@@ -109,7 +109,7 @@ def test_every_atom_of_gunicorn_is_known() -> None:
 def test_atoms_are_safe_in_a_line() -> None:
     atoms = Atoms({"a": 'x"\n', "B": 5, "{x}i": "\x1b"})
     fmt = "%(a)s %(B)d %({X}i)s %({y}i)s %(z)s"
-    assert fmt % atoms == "x\\x22\\x0a 5 \\x1b - -"
+    assert fmt % atoms == 'x\\"\\x0a 5 \\x1b - -'
 
 
 # --- JSON -----------------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ ENVIRON = {
     "HTTP_X_ID": '7"',
 }
 FORMAT = "%(m)s %(U)s %(s)s %(B)s %({x-id}i)s %({x-out}o)s"
-LINE = "GET /a 200 5 7\\x22 8\n"
+LINE = 'GET /a 200 5 7\\" 8\n'
 
 
 @pytest.fixture

@@ -85,7 +85,7 @@ def test_without_a_manager_nothing_is_done(address: str | None) -> None:
 # --- watchdog ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("pid", [None, str(os.getpid())])
+@pytest.mark.parametrize("pid", [None, str(os.getpid())], ids=["everybody", "us"])
 def test_signs_of_life_come_twice_in_the_time(manager: Manager, pid: str | None) -> None:
     environ = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "3000000"}
     notifier = Notifier(environ if pid is None else {**environ, "WATCHDOG_PID": pid})
