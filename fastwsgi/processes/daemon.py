@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import traceback
-from typing import TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final
 
 from ..errors import EXIT_OK, EXIT_WORKER_BOOT
 from . import fork, stdio
@@ -120,33 +120,30 @@ def start(serve: Callable[[Command], int], *, keep_output: bool) -> int:
         command.let_go(code)
         return code
 
-    try:
-        pid = fork.fork(leader)
-        os.close(theirs)
+    # Whoever is interrupted must know whom to stop: until then, ^C waits.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    pid = fork.fork(leader)
+    os.close(theirs)
+    with open(ours, "rb") as pipe:
         fork.wait(pid)
-        return _wait(ours)
-    finally:
-        os.close(ours)
+        first = pipe.readline()
+        try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            return _wait(pipe)
+        except KeyboardInterrupt:
+            # Who stops the command before the server serves does not want it.
+            if first:
+                os.kill(json.loads(first)[1], signal.SIGINT)
+            raise
 
 
-def _wait(fd: int) -> int:
+def _wait(pipe: IO[bytes]) -> int:
     """Say what the daemon has the command say, until it lets it go; return the exit code."""
-    daemon = 0
-    try:
-        with open(fd, "rb", closefd=False) as pipe:
-            for line in pipe:
-                word, value = json.loads(line)
-                if word == "exit":
-                    return int(value)
-                if word == "pid":
-                    daemon = value
-                else:
-                    sys.stderr.write(value)
-                    sys.stderr.flush()
-    except KeyboardInterrupt:
-        # Who stops the command before the server serves does not want it.
-        if daemon:
-            os.kill(daemon, signal.SIGINT)
-        raise
+    for line in pipe:
+        word, value = json.loads(line)
+        if word == "exit":
+            return int(value)
+        sys.stderr.write(value)
+        sys.stderr.flush()
     sys.stderr.write("Error: the daemon ended while it was starting; the error log may tell why\n")
     return EXIT_WORKER_BOOT

@@ -47,9 +47,9 @@ def test_the_command_goes_when_the_daemon_serves(tmp_path: Path) -> None:
         def serve(command):
             print("never seen")
             command.let_go()
+            open({os.fspath(gate)!r}).read()  # from now on, who led the session is gone
             streams = [os.readlink(f"/proc/self/fd/{{fd}}") for fd in range(3)]
             facts = [os.getpid(), os.getsid(0), os.getppid() != os.getsid(0), os.umask(0), *streams]
-            open({os.fspath(gate)!r}).read()
             with open({os.fspath(told)!r} + ".new", "w") as file:
                 print(*facts, file=file, end="")
             os.rename({os.fspath(told)!r} + ".new", {os.fspath(told)!r})
