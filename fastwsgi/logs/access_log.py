@@ -122,7 +122,8 @@ class AccessLog:
             reopen_log(self._fd, self._path, "accesslog")
 
     def close(self) -> None:
-        """Write what is there and close the file."""
+        """Write what is there and close the file; a second time changes nothing."""
         self.flush()
         if self._path is not None:
             os.close(self._fd)
+            self._path = None

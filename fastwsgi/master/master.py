@@ -457,7 +457,7 @@ class Master:
         try:
             self._put_in_force(generation)
         except (ConfigError, OSError) as exc:
-            self._put_in_force(before)
+            self._roll_back(actions.Rollback(before.revision))
             generation.close(kept=self._generations.values())
             return self._machine.reload_refused(str(exc), time.monotonic())
         self._revisions = generation.revision

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import ConfigError
@@ -40,9 +41,12 @@ class Pidfile:
         # Written aside and renamed: a reader never sees half a number.
         aside = f"{path}.{self._pid}"
         try:
-            with open(aside, "w", encoding="ascii") as file:
+            with suppress(FileNotFoundError):
+                os.unlink(aside)
+            # Made anew: the workers' user may write to the folder, and have put a link there.
+            with open(aside, "x", encoding="ascii") as file:
                 file.write(f"{self._pid}\n")
-            os.chmod(aside, 0o644)
+                os.fchmod(file.fileno(), 0o644)
             os.replace(aside, path)
         except OSError as exc:
             raise ConfigError(f"pidfile {path!r}: {exc.strerror}; name a file that can be written") from None
@@ -92,10 +96,15 @@ class Pidfile:
 
 def _read(path: str) -> int:
     try:
-        with open(path, encoding="ascii", errors="replace") as file:
+        with open(path, encoding="ascii", errors="replace", opener=_open_at_once) as file:
             return int(file.read(32))
     except (OSError, ValueError):
         return 0
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file; a FIFO that was put in its place keeps nobody waiting."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _lives(pid: int) -> bool:

@@ -362,3 +362,17 @@ def test_a_reload_whose_code_hangs_at_import(site: Deployment, gate: Gate) -> No
     server.wait_for_log('site_app.py", line 1 in <module>')
     assert get(server.address) == "one"
     eventually(lambda: children(server.pid) == workers)
+
+
+def test_told_to_stop_before_a_reload_has_proved_itself(site: Deployment, gate: Gate, tmp_path: Path) -> None:
+    """Both configurations are in the master then; what they share is closed once."""
+    pidfile, access_log = tmp_path / "pid", tmp_path / "access"
+    server = site.start(accesslog=str(access_log), pidfile=str(pidfile), bind=f"unix:{tmp_path}/s")
+    wait_for_workers(server, 1)
+    site.release("never", f"open({os.fspath(gate.path)!r}).read()")
+    site.hup("Booting worker")
+    server.send_signal(signal.SIGTERM)
+    assert server.wait() == 0
+    assert "Traceback" not in server.log.text
+    assert not pidfile.exists()
+    assert not (tmp_path / "s").exists()

@@ -79,6 +79,19 @@ def test_back_to_what_is_still_there(tmp_path: Path) -> None:
     three.close()
 
 
+def test_two_that_are_closed_for_a_third_share_a_log(tmp_path: Path) -> None:
+    before = open_descriptors()
+    one = first(tmp_path, accesslog=f"{tmp_path}/shared")
+    two = Generation.next(config(tmp_path, accesslog=f"{tmp_path}/shared"), 1, [one])
+    three = Generation.next(config(tmp_path, accesslog=f"{tmp_path}/another"), 2, [one, two])
+    one.close(kept=[three])
+    with open(os.devnull, "rb") as innocent:  # has the number of the log that is closed
+        two.close(kept=[three])
+        assert innocent.read() == b""
+    three.close()
+    assert open_descriptors() == before
+
+
 @pytest.mark.parametrize(
     "mistake",
     [

@@ -310,6 +310,31 @@ def test_stale_pidfile_is_replaced(tmp_path: Path, stale: str) -> None:
     assert not path.exists()
 
 
+def test_pidfile_is_not_written_through_a_link(tmp_path: Path) -> None:
+    """The workers' user may be able to write to the folder, and can guess the name that is written aside."""
+    path, precious = tmp_path / "pid", tmp_path / "precious"
+    precious.write_text("as before")
+    precious.chmod(0o600)
+    for name in ("pid", f"pid.{os.getpid()}"):
+        (tmp_path / name).symlink_to(precious)
+    pidfile = Pidfile(str(path))
+    assert (precious.read_text(), precious.stat().st_mode & 0o777) == ("as before", 0o600)
+    assert (path.read_text(), path.is_symlink()) == (f"{os.getpid()}\n", False)
+    pidfile.remove()
+    assert os.listdir(tmp_path) == ["precious"]
+
+
+def test_a_fifo_in_place_of_the_pidfile_is_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "pid"
+    pidfile = Pidfile(str(path))
+    path.unlink()
+    os.mkfifo(path)
+    pidfile.remove()  # it is not ours
+    assert path.is_fifo()
+    Pidfile(str(path)).remove()
+    assert not path.exists()
+
+
 @pytest.fixture
 def other() -> Iterator[Callable[..., int]]:
     """Start processes that wait for the end of the test; return the pid."""
