@@ -9,11 +9,12 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
-from ..processes.report import Report
+from ..processes.report import Inbox
 
 if TYPE_CHECKING:
     import socket
 
+    from ..processes.report import Report
     from ..processes.scoreboard import Record
 
 __all__ = ["Hand", "send"]
@@ -29,19 +30,11 @@ class Hand:
         self.pid, self.age = pid, age
         self.channel = channel
         self.record = record
-        self._received = bytearray()
-        channel.setblocking(False)
+        self._inbox = Inbox(channel)
 
     def hear(self) -> list[Report] | None:
         """Return what the worker has said since; None at the end, when nothing more will come."""
-        try:
-            data = self.channel.recv(65536)
-        except BlockingIOError:
-            return []
-        except OSError:
-            return None
-        self._received += data
-        return Report.take(self._received) if data else None
+        return self._inbox.take()
 
 
 def send(pid: int, name: str) -> None:

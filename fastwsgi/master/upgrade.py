@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import EXIT_CONFIG
 from ..processes import fork
-from ..processes.report import Report
+from ..processes.report import Inbox, Report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,10 +38,8 @@ class Upgrade:
         self.successor = 0
         self.is_starting = False
         self.channel = launch.channel
-        if self.channel is not None:
-            self.channel.setblocking(False)
+        self._inbox = None if self.channel is None else Inbox(self.channel)
         self._shared: list[Listener] = []
-        self._received = bytearray()
         self._failure = ""
         self._has_told = False
 
@@ -63,7 +61,6 @@ class Upgrade:
             OSError: the system refuses.
         """
         ours, theirs = socket.socketpair()
-        ours.setblocking(False)
 
         def child() -> int:
             try:
@@ -81,7 +78,7 @@ class Upgrade:
         finally:
             theirs.close()
         self.channel, self.is_starting, self._failure = ours, True, ""
-        self._received.clear()
+        self._inbox = Inbox(ours)
         self._share(listeners)
         return ours
 
@@ -105,25 +102,16 @@ class Upgrade:
 
     def hear(self) -> list[Report] | None:
         """Return what the other master has said since; None at the end, when nothing more will come."""
-        if self.channel is None:
-            return None
-        try:
-            data = self.channel.recv(65536)
-        except BlockingIOError:
-            return []
-        except OSError:
-            return None
-        self._received += data
-        reports = Report.take(self._received)
-        for report in reports:
+        reports = None if self._inbox is None else self._inbox.take()
+        for report in reports or ():
             self.is_starting, self._failure = False, report.line
-        return reports if data else None
+        return reports
 
     def hang_up(self) -> None:
         """Close our end of the socket."""
         if self.channel is not None:
             self.channel.close()
-            self.channel = None
+            self.channel = self._inbox = None
 
     def let_go(self) -> None:
         """Hang up on the new master, which takes it for the end of this one; to be done last."""

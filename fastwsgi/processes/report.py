@@ -1,15 +1,25 @@
-"""What a worker tells its master through their pair of sockets: about its boot, and that it is worn."""
+"""What a worker tells its master through their pair of sockets, and a new master the old one.
+
+Must not know what follows from it. Invariant: a master may be root, and its worker is not trusted: whatever
+comes through the socket, reading it raises nothing, and keeps no more than one report in memory.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-__all__ = ["WORN", "Report"]
+if TYPE_CHECKING:
+    import socket
+
+__all__ = ["WORN", "Inbox", "Report"]
 
 WORN: Final = -1
 """In place of a code: the worker serves on, and asks for a successor."""
+
+_LONGEST: Final = 1 << 18
+"""Bytes: a report whose every letter takes twelve (\\ud83d\\ude00) is shorter."""
 
 
 class Report(NamedTuple):
@@ -32,8 +42,43 @@ class Report(NamedTuple):
             pass
 
     @classmethod
-    def take(cls, received: bytearray) -> list[Report]:
-        """Take the reports that are whole from what came through the pipe; the rest stays."""
-        lines = received.split(b"\n")
-        received[:] = lines.pop()
-        return [cls(*json.loads(line)) for line in lines]
+    def read(cls, data: bytes | bytearray) -> Report:
+        """Return the report in `data`; in place of anything else, that the worker is to be replaced."""
+        try:
+            code, line, detail = json.loads(data)
+        except (ValueError, TypeError, RecursionError):
+            return _GARBLED
+        is_one = type(code) is int and type(line) is type(detail) is str
+        return cls(code, line, detail) if is_one else _GARBLED
+
+
+_GARBLED: Final = Report(WORN, "what it reports cannot be understood")
+
+
+class Inbox:
+    """The reports that come through a socket.
+
+    Args:
+        channel: the socket; it is made one that does not block.
+    """
+
+    def __init__(self, channel: socket.socket) -> None:
+        channel.setblocking(False)
+        self._channel = channel
+        self._received = bytearray()
+
+    def take(self) -> list[Report] | None:
+        """Return what has come since; None at the end, when nothing more will come."""
+        try:
+            data = self._channel.recv(65536)
+        except BlockingIOError:
+            return []
+        except OSError:
+            return None
+        self._received += data
+        lines = self._received.split(b"\n")
+        self._received = lines.pop()
+        if len(self._received) > _LONGEST:
+            lines.append(self._received)
+            self._received = bytearray()
+        return [Report.read(line) for line in lines] if data else None

@@ -442,6 +442,16 @@ def test_crashed_worker_leaves_its_stacks(live: Callable[..., LiveServer]) -> No
     assert server.get("/").status == 200
 
 
+def test_a_worker_that_talks_nonsense_is_replaced(live: Callable[..., LiveServer]) -> None:
+    """The master may be root, and the worker's user anybody."""
+    server = live(APP)
+    (before,) = wait_for_workers(server, 1)
+    server.get("/garble")
+    server.wait_for_log(rf"Worker \(pid:{before}\) is to be replaced: what it reports cannot be understood")
+    wait_for_end(before)
+    assert int(server.get().text) in set(children(server.pid)) - {before}
+
+
 def test_crash_loop_slows_down(live: Callable[..., LiveServer]) -> None:
     server = live(APP)
     for _ in range(2):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,9 +19,9 @@ from fastwsgi.processes import stdio
 from fastwsgi.processes.environment import Variables
 from fastwsgi.processes.fork import Ending
 from fastwsgi.processes.pidfile import Pidfile
-from fastwsgi.processes.report import Report
+from fastwsgi.processes.report import WORN, Inbox, Report
 from fastwsgi.processes.signals import Signals
-from tests.live import ROOT
+from tests.live import DEADLINE, ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -242,21 +245,79 @@ def test_reap_takes_only_what_it_is_asked_for() -> None:
     "report",
     [Report(), Report(4, "cannot load 'x'", "Traceback\n  line\nérror"), Report(3, "l" * 9999, "d" * 99999)],
 )
-def test_reports_cross_a_pipe(report: Report) -> None:
-    read_fd, write_fd = os.pipe()
-    report.write(write_fd)
-    os.close(write_fd)
-    data = os.read(read_fd, 1 << 20)
-    os.close(read_fd)
-    received = bytearray(data[:-1])
-    assert Report.take(received) == []
-    received += data[-1:] + data + b"[0"
-    read, again = Report.take(received)
-    assert received == b"[0"
-    assert again == read
-    assert read.code == report.code
-    assert report.line.startswith(read.line)
-    assert report.detail.endswith(read.detail)
+def test_reports_cross_a_socket(report: Report) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        inbox = Inbox(ours)
+        assert inbox.take() == []
+        report.write(theirs.fileno())
+        data = ours.recv(1 << 20)
+        theirs.sendall(data[:-1])
+        assert inbox.take() == []
+        theirs.sendall(data[-1:] + data + b"[0")
+        read, again = inbox.take() or []
+        assert again == read
+        assert read.code == report.code
+        assert report.line.startswith(read.line)
+        assert report.detail.endswith(read.detail)
+        theirs.sendall(b', "", ""]\n')
+        assert inbox.take() == [Report()]
+        theirs.close()
+        assert inbox.take() is None
+
+
+def test_the_longest_report_is_understood() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        inbox = Inbox(ours)
+        writer = threading.Thread(
+            target=Report(3, "\U0001f600" * 4000, "\U0001f600" * 8000).write, args=[theirs.fileno()]
+        )
+        writer.start()
+        reports: list[Report] = []
+        while not reports:
+            assert select.select([ours], [], [], DEADLINE)[0]
+            reports = inbox.take() or []
+        writer.join()
+    assert (reports[0].code, len(reports[0].line), len(reports[0].detail)) == (3, 4000, 8000)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"garbage",
+        b"\xff\0",
+        b"null",
+        b"[]",
+        b'[0, "", "", ""]',
+        b'["0", "", ""]',
+        b'[true, "", ""]',
+        b'[0, 1, ""]',
+        b'{"code": 0}',
+        b"[" * 60_000,
+    ],
+    ids=lambda said: said[:20].decode("latin-1"),
+)
+def test_what_is_no_report_asks_for_another_worker(said: bytes) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        inbox = Inbox(ours)
+        theirs.sendall(said + b"\n")
+        Report().write(theirs.fileno())
+        garbled, ready = inbox.take() or []
+    assert (garbled.code, garbled.line) == (WORN, "what it reports cannot be understood")
+    assert ready == Report()
+
+
+def test_a_report_that_does_not_end_is_not_kept() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        inbox = Inbox(ours)
+        reports: list[Report] = []
+        for _ in range(5):
+            theirs.sendall(b"x" * 65536)
+            reports += inbox.take() or []
+        assert [report.code for report in reports] == [WORN]
 
 
 def test_a_master_that_is_gone_is_no_error() -> None:
