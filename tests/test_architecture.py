@@ -25,9 +25,9 @@ FLOORS = {
     " deadlines body chunked endpoint wsgi response connection hooks.views",
     2: "gil green stacks _io_py _io _places_py _places"
     " _impl processes.stdio processes.signals processes.fork processes.title"
-    " processes.report processes.memory processes.pidfile processes.environment processes.identity processes.daemon"
-    " processes.watcher processes.sockets processes.origin processes.launch processes.systemd processes.scoreboard"
-    " processes.in_flight"
+    " processes.report processes.memory processes.pidfile processes.environment processes.socket_file"
+    " processes.identity processes.daemon processes.watcher processes.sockets processes.origin processes.launch"
+    " processes.systemd processes.scoreboard processes.in_flight"
     " logs.log_file logs.access_format logs.access_log logs.logconfig logs.statsd logs.syslog"
     " logs.captured_output logs.logger logs.error_log logs.request_log"
     " app hooks.actors hooks.calls hooks.observer config.command_line config.config_file config.cpus config.sources"

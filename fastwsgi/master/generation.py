@@ -131,7 +131,7 @@ class Generation:
                 self.identity.own(path)
         for listener in self.listeners:
             if listener.made is not None:
-                self.identity.own(listener.made[0])
+                self.identity.own_socket(listener.made)
 
     def policy(self, slots: int) -> Policy:
         """Return what the configuration says to the machine; `slots` is the most workers there may be."""

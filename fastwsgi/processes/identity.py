@@ -11,12 +11,14 @@ import grp
 import os
 import pwd
 import stat
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import ConfigError
 
 if TYPE_CHECKING:
     from ..config.settings import Config
+    from .socket_file import SocketFile
 
 __all__ = ["Identity"]
 
@@ -87,16 +89,19 @@ class Identity(NamedTuple):
         return ConfigError(f"cannot run as user {self.uid}, group {self.gid}: {why}")
 
     def own(self, path: str) -> None:
-        """Give a log file or a socket to this user; where that fails, whoever needs it will tell."""
-        if not self.is_other or os.geteuid() != 0:
-            return
-        try:
-            if stat.S_ISSOCK(os.lstat(path).st_mode):
-                os.chown(path, self.uid, self.gid, follow_symlinks=False)
-            else:
+        """Give a log file to this user; where that fails, whoever needs it will tell."""
+        if self._is_giver():
+            with suppress(OSError):
                 self._own_file(path)
-        except OSError:
-            pass
+
+    def own_socket(self, file: SocketFile) -> None:
+        """Give the file of a socket to this user; where that fails, whoever needs it will tell."""
+        if self._is_giver():
+            with suppress(OSError):
+                file.give(self.uid, self.gid)
+
+    def _is_giver(self) -> bool:
+        return self.is_other and os.geteuid() == 0
 
     def _own_file(self, path: str) -> None:
         # Links are not followed: whoever can write to the folder would have any file given to them.

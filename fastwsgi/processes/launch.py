@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from ..errors import ConfigError
 from . import sockets
 from .report import Report
+from .socket_file import SocketFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, MutableMapping, Sequence
@@ -43,7 +44,7 @@ class _Came(NamedTuple):
 
     fd: int
     address: str = ""
-    made: tuple[str, int, int] | None = None
+    made: SocketFile | None = None
     name: str = ""
 
 
@@ -105,7 +106,9 @@ class Launch:
             self.predecessor = said["master"]
             self.channel = socket.socket(fileno=said["channel"])
             self.channel.set_inheritable(False)
-            self._take([_Came(fd, address, made and tuple(made)) for fd, address, made in said["sockets"]])
+            self._take(
+                [_Came(fd, address, made and SocketFile(*made)) for fd, address, made in said["sockets"]]
+            )
 
     def _take(self, came: list[_Came]) -> None:
         self._came = came

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from ..config.addresses import Address, mistake, parse
+from .socket_file import SocketFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -35,13 +36,11 @@ class Listener:
 
     `server_name` and `server_port` are what PEP 3333 calls so, of this socket; `url` is for the log,
     `tls_url` where TLS is spoken. `address` is what it was asked for by; "" if it was given to us, unasked,
-    by a service manager. `made` has path, device and inode of the socket file that we made, or took over, and
-    `is_shared` says that another master listens there as well: the file is left to it.
+    by a service manager. `made` is the socket file that we made, or took over, and `is_shared` says that
+    another master listens there as well: the file is left to it.
     """
 
-    def __init__(
-        self, sock: socket.socket, address: str = "", *, made: tuple[str, int, int] | None = None
-    ) -> None:
+    def __init__(self, sock: socket.socket, address: str = "", *, made: SocketFile | None = None) -> None:
         self.sock = sock
         self.address = address
         self.fd = sock.fileno()
@@ -65,7 +64,7 @@ class Listener:
         """Have it listen as new settings say: its backlog, its port, the permissions of its file."""
         self.sock.listen(backlog)
         if self.made is not None:
-            os.chmod(self.made[0], 0o777 & ~umask)
+            self.made.permit(0o777 & ~umask)
         elif not self.is_unix:
             self.set_reuse_port(reuse_port)
 
@@ -76,16 +75,8 @@ class Listener:
     def close(self) -> None:
         """Close it, and unlink the socket file that is ours."""
         self.sock.close()
-        if self.is_shared or self.made is None or self._pid != os.getpid():
-            return
-        path, device, inode = self.made
-        try:
-            found = os.lstat(path)
-            # A server started meanwhile may have put its own in this place.
-            if (found.st_dev, found.st_ino) == (device, inode):
-                os.unlink(path)
-        except OSError:
-            pass
+        if self.made is not None and not self.is_shared and self._pid == os.getpid():
+            self.made.delete()
 
 
 # --- bind ------------------------------------------------------------------------------------------------
@@ -226,12 +217,7 @@ def _bind_unix(address: Address, backlog: int, umask: int) -> Listener:
             sock.bind(path)
         finally:
             os.umask(before)
-        made = None
-        if is_file:
-            found = os.lstat(path)
-            # Absolute, since the application may change its directory.
-            made = (os.path.abspath(path), found.st_dev, found.st_ino)
-        return _listen(sock, address, backlog, made)
+        return _listen(sock, address, backlog, SocketFile.at(path) if is_file else None)
     except BaseException:
         sock.close()
         raise
@@ -268,7 +254,7 @@ def _adopt(address: Address, backlog: int) -> Listener:
     return adopt(os.dup(address.fd), address.text, backlog=backlog)
 
 
-def adopt(fd: int, address: str = "", *, backlog: int, made: tuple[str, int, int] | None = None) -> Listener:
+def adopt(fd: int, address: str = "", *, backlog: int, made: SocketFile | None = None) -> Listener:
     """Make a listener of a descriptor that was handed to this process; it is closed if it does not do.
 
     Raises:
@@ -292,9 +278,7 @@ def adopt(fd: int, address: str = "", *, backlog: int, made: tuple[str, int, int
         raise
 
 
-def _listen(
-    sock: socket.socket, address: Address, backlog: int, made: tuple[str, int, int] | None = None
-) -> Listener:
+def _listen(sock: socket.socket, address: Address, backlog: int, made: SocketFile | None = None) -> Listener:
     _set_flags(sock)
     sock.listen(backlog)
     return Listener(sock, address.text, made=made)

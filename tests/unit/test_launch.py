@@ -196,7 +196,7 @@ if pid == 0:
         os._exit(9)
 theirs.close()
 print(ours.recv(3).decode(), pid, flush=True)
-print("left:", *(os.path.exists(listener.made[0]) for listener in listeners if listener.made))
+print("left:", *(os.path.exists(listener.made.path) for listener in listeners if listener.made))
 print("said:", ours.makefile().read())
 code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 for listener in listeners:

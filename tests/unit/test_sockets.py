@@ -14,6 +14,7 @@ import pytest
 
 from fastwsgi.config.addresses import Address, parse
 from fastwsgi.errors import ConfigError
+from fastwsgi.processes import socket_file
 from fastwsgi.processes.sockets import Listener, listen, listen_all
 from tests.live import ROOT
 
@@ -372,6 +373,41 @@ def test_close_leaves_the_file_if_others_serve_on_it(tmp_path: Path) -> None:
     path = tmp_path / "app.sock"
     listener = listen(f"unix:{path}", backlog=10)
     listener.is_shared = True
+    listener.close()
+    assert path.exists()
+
+
+def test_another_file_in_place_of_the_socket_is_left_as_it_is(tmp_path: Path) -> None:
+    """The workers' user may own the folder, and the master be root."""
+    path, precious = tmp_path / "app.sock", tmp_path / "precious"
+    precious.touch(0o600)
+    listener = listen(f"unix:{path}", backlog=10)
+    assert listener.made
+    path.unlink()
+    for put in (path.symlink_to, path.hardlink_to):
+        put(precious)
+        with pytest.raises(FileNotFoundError, match=r"place.*app\.sock"):
+            listener.adjust(backlog=10, umask=0, reuse_port=False)
+        with pytest.raises(FileNotFoundError, match=r"place.*app\.sock"):
+            listener.made.give(os.getuid(), os.getgid())
+        assert stat.S_IMODE(precious.stat().st_mode) == 0o600
+        path.unlink()
+    path.symlink_to(precious)
+    listener.close()
+    assert path.is_symlink()
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="what else there is, is tested by all others")
+def test_socket_files_of_systems_without_proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket_file, "_BY_NUMBER", "/nonexistent")
+    path = tmp_path / "app.sock"
+    listener = listen(f"unix:{path}", backlog=10)
+    listener.adjust(backlog=10, umask=0o027, reuse_port=False)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o750
+    path.rename(tmp_path / "elsewhere")
+    path.touch(0o600)
+    with pytest.raises(FileNotFoundError, match="another file"):
+        listener.adjust(backlog=10, umask=0, reuse_port=False)
     listener.close()
     assert path.exists()
 
