@@ -20,6 +20,7 @@ from .errors import EXIT_APP_LOAD, EXIT_CONFIG, EXIT_OK, AppImportError, ConfigE
 from .logs import access_format
 from .processes import daemon, origin
 from .processes.environment import Variables
+from .processes.identity import Identity
 from .processes.launch import Launch
 
 if TYPE_CHECKING:
@@ -111,12 +112,15 @@ def _start(load_config: Callable[[sources.Warn], Config], launch: Launch) -> int
     if cfg.print_config:
         sys.stdout.write(sources.describe(cfg))
     if cfg.check_config and cfg.wsgi_app is not None:
-        Variables().put(cfg.raw_env)
-        app.load(cfg.wsgi_app)
         if cfg.is_ssl:
             from .tls import make_context  # noqa: PLC0415 - it brings OpenSSL along
 
             make_context(cfg)
+        if os.geteuid() == 0:
+            # No app is loaded by root; whoever else checks cannot take on another identity, and need not.
+            Identity.of(cfg).take_on(cfg)
+        Variables().put(cfg.raw_env)
+        app.load(cfg.wsgi_app)
     if cfg.print_config or cfg.check_config:
         return EXIT_OK
     master = _load_engine()

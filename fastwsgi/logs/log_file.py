@@ -5,10 +5,26 @@ Must not know: what is written to them, signals. Invariant: reopening loses noth
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+from typing import TYPE_CHECKING, Final
 
-__all__ = ["ACCESS_LOG", "ERROR_LOG", "open_log", "reopen_handlers", "reopen_log", "share_names"]
+if TYPE_CHECKING:
+    from io import TextIOWrapper
+
+__all__ = [
+    "ACCESS_LOG",
+    "ERROR_LOG",
+    "LogFileHandler",
+    "open_log",
+    "reopen_handlers",
+    "reopen_log",
+    "share_names",
+]
+
+_FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
+_MODE: Final = 0o666
 
 ERROR_LOG = logging.getLogger("fastwsgi.error")
 ACCESS_LOG = logging.getLogger("fastwsgi.access")
@@ -22,8 +38,37 @@ def share_names() -> None:
 
 
 def open_log(path: str) -> int:
-    """Open a log file to append to; return its descriptor."""
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    """Open a log file to append to; return its descriptor.
+
+    Root follows another user's link only to a file of that user's: the folder may belong to the workers'
+    user, who could have anything written anywhere by it.
+
+    Raises:
+        OSError: it cannot be opened, or root does not follow the link that it is.
+    """
+    if os.geteuid() != 0:
+        return os.open(path, _FLAGS | os.O_CREAT, _MODE)
+    try:
+        return os.open(path, _FLAGS | os.O_CREAT | os.O_NOFOLLOW, _MODE)
+    except OSError as exc:
+        if not os.path.islink(path):
+            raise exc from None
+    maker = os.lstat(path).st_uid
+    if maker == 0:
+        return os.open(path, _FLAGS | os.O_CREAT, _MODE)
+    fd = os.open(path, _FLAGS)
+    if os.fstat(fd).st_uid != maker:
+        os.close(fd)
+        why = "it is another user's link to a file that is not that user's"
+        raise PermissionError(errno.EPERM, why, path)
+    return fd
+
+
+class LogFileHandler(logging.FileHandler):
+    """A handler whose file is opened as `open_log` does."""
+
+    def _open(self) -> TextIOWrapper:
+        return open(open_log(self.baseFilename), "a", encoding=self.encoding, errors=self.errors)
 
 
 def reopen_log(fd: int, path: str, name: str) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import ConfigError
 from . import access_format, logconfig, syslog
-from .log_file import ACCESS_LOG, ERROR_LOG, reopen_handlers, share_names
+from .log_file import ACCESS_LOG, ERROR_LOG, LogFileHandler, reopen_handlers, share_names
 from .statsd import Statsd
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ class Logger:
             handler = logging.StreamHandler(sys.stderr)
         else:
             try:
-                handler = logging.FileHandler(cfg.errorlog, encoding="utf-8", errors="backslashreplace")
+                handler = LogFileHandler(cfg.errorlog, encoding="utf-8", errors="backslashreplace")
             except OSError as exc:
                 raise cfg.mistake("errorlog", f"it cannot be opened: {exc.strerror}") from None
         handler.setFormatter(logging.Formatter(self.error_fmt, self.datefmt))

@@ -167,6 +167,13 @@ def test_who_cannot_change_does_not_serve(public_path: Path, preload: tuple[str,
     assert f"cannot run as user {OWNER[0]}, group {OWNER[1]}: " in done.stderr
 
 
+@pytest.mark.skipif("gevent" in ENGINE, reason="nobody may not read this gevent")
+def test_a_check_loads_the_app_as_the_user(public_path: Path) -> None:
+    (public_path / "who.py").write_text(f"{WHO}\nprint(LOADED_BY)\n")
+    done = run("--check-config", "-u", "nobody", "who:app", cwd=public_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{AS_NOBODY}\n", "")
+
+
 def test_unknown_users_are_told_before_anything_starts(public_path: Path) -> None:
     done = run("-u", "nosuchuser", "who:app", cwd=public_path)
     assert done.returncode == 1

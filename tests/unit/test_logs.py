@@ -15,6 +15,7 @@ from fastwsgi.config.settings import Config
 from fastwsgi.errors import ConfigError
 from fastwsgi.logs import access_format, access_log, error_log
 from fastwsgi.logs.access_log import AccessLog
+from fastwsgi.logs.log_file import LogFileHandler
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -320,6 +321,60 @@ def test_the_path_counts_from_where_the_log_was_opened(
 def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"accesslog = '.*/no/log': No such file or directory"):
         AccessLog.open(str(tmp_path / "no" / "log"), URI)
+
+
+ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
+
+
+@ROOT_ONLY
+@pytest.mark.parametrize("kind", ["accesslog", "errorlog"])
+def test_root_does_not_follow_links_of_others_to_what_is_not_theirs(tmp_path: Path, kind: str) -> None:
+    """As whoever the workers are may put in their folder, before a start or between two rotations."""
+    precious, link = tmp_path / "precious", tmp_path / "log"
+    precious.write_text("as before\n")
+    link.symlink_to(precious)
+    os.lchown(link, 12345, 12345)
+
+    def opened() -> None:
+        if kind == "accesslog":
+            AccessLog.open(str(link), URI).close()
+        else:
+            LogFileHandler(str(link)).close()
+
+    refusal = pytest.raises((ConfigError, PermissionError), match=r"another user's link to a file")
+    with refusal:
+        opened()
+    precious.unlink()
+    with pytest.raises((ConfigError, FileNotFoundError), match="No such file"):
+        opened()
+    assert not precious.exists()  # nor is it made
+    precious.touch()
+    os.chown(precious, 12345, 12345)
+    opened()
+    # Root's own links, as container images have to /dev/stdout, lead anywhere.
+    os.chown(precious, 54321, 54321)
+    os.lchown(link, 0, 0)
+    opened()
+    precious.unlink()
+    opened()
+    assert precious.exists()
+
+
+@ROOT_ONLY
+def test_reopen_leaves_a_file_that_a_link_was_put_in_place_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, precious = tmp_path / "access", tmp_path / "precious"
+    precious.touch()
+    log = AccessLog.open(str(path), URI)
+    path.rename(tmp_path / "access.1")
+    path.symlink_to(precious)
+    os.lchown(path, 12345, 12345)
+    log.reopen()
+    request(log, "/2")
+    log.close()
+    assert (precious.read_text(), (tmp_path / "access.1").read_text()) == ("", "/2\n")
+    assert "cannot reopen" in caplog.text
 
 
 class FailingDisk:
