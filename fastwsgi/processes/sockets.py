@@ -13,7 +13,7 @@ import os
 import socket
 import stat
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from ..config.addresses import Address, mistake, parse
@@ -64,7 +64,8 @@ class Listener:
         """Have it listen as new settings say: its backlog, its port, the permissions of its file."""
         self.sock.listen(backlog)
         if self.made is not None:
-            self.made.permit(0o777 & ~umask)
+            with suppress(FileNotFoundError):  # one that is gone needs none
+                self.made.permit(0o777 & ~umask)
         elif not self.is_unix:
             self.set_reuse_port(reuse_port)
 

@@ -89,7 +89,7 @@ def test_what_is_long_is_cut_and_told_escaped(live: Callable[..., LiveServer], g
 def test_an_import_that_does_not_end(tmp_path: Path, gate: Gate) -> None:
     source = f"def load():\n    open({os.fspath(gate.path)!r}).read()\nload()\n"
     (tmp_path / "stuck.py").write_text(source)
-    server = LiveServer("stuck:app", "--boot-timeout", "1", "--chdir", os.fspath(tmp_path))
+    server = LiveServer("stuck:app", "--boot-timeout", "2", "--chdir", os.fspath(tmp_path))
     worker = server.wait_for_log(r"WORKER BOOT TIMEOUT \(pid:(\d+)\)")[1]
     server.wait_for_log(r'stuck\.py", line 2 in load')
     server.wait_for_log(rf"\(pid:{worker}\) was ended by the master's SIGABRT: not ready after")

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -367,12 +366,10 @@ def test_term_kills_after_the_graceful_timeout(live: Callable[..., LiveServer], 
 
 
 def test_int_does_not_wait_for_long(live: Callable[..., LiveServer], gate: Gate) -> None:
-    server = live(APP)
+    server = live(APP, "--graceful-timeout", str(10 * DEADLINE))
     peer = gate.enter(server)
-    begin = time.monotonic()
     server.send_signal(signal.SIGINT)
     assert server.wait() == 0
-    assert time.monotonic() - begin < 10
     gate.open()
     peer.sock.close()
 
