@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Supervisor"]
 
-
 YOUNG: Final = 10.0
 """A ready worker that dies within these seconds died young: several in a row are a crash loop."""
 
@@ -422,8 +421,9 @@ class Supervisor:
         title = "WORKER BOOT TIMEOUT" if is_boot else "WORKER TIMEOUT"
         worker.become(WorkerState.ABORTING, now + self.policy.abort_grace, reason)
         text = f"{title} (pid:{worker.pid}): {reason}; its stacks follow"
-        actions: list[Action] = [Log("critical", text), Explain(worker.pid), Signal(worker.pid, "ABRT")]
-        return actions + (self._boot_ended(worker, now, EXIT_WORKER_BOOT) if is_boot else [])
+        after = self._boot_ended(worker, now, EXIT_WORKER_BOOT) if is_boot else []
+        # ABRT last: what the master says meanwhile would tear the stacks' lines, which come in pieces.
+        return [Log("critical", text), Explain(worker.pid), *after, Signal(worker.pid, "ABRT")]
 
     def _kill(self, worker: Worker, now: float) -> list[Action]:
         if worker.state is WorkerState.KILLED:
