@@ -39,8 +39,8 @@ From the lowest to the highest; a later one replaces an earlier one:
 5. the command line.
 
 `fastwsgi --print-config` shows every setting, its value and where that comes from; `--check-config` reads all of it,
-loads the app, and says nothing if all is well. A value that does not do is one line with name, value, origin and
-remedy:
+loads the app and the certificates, and says nothing if all is well; whether addresses are free, users known and log
+files can be written is tried only at a start. A value that does not do is one line with name, value, origin and remedy:
 
 ```console
 $ fastwsgi -w many app:app

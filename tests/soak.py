@@ -288,7 +288,7 @@ def reload(server: LiveServer) -> float:
     old = wait_for_workers(server, WORKERS)
     start = len(server.log.lines)
     server.send_signal(signal.SIGHUP)
-    server.wait_for_log(f"Reload complete, {WORKERS} workers serve", start=start)
+    server.wait_for_log(f"Reload complete, workers in service: {WORKERS}", start=start)
     for pid in old:
         wait_for_end(pid)
     return time.monotonic() - began

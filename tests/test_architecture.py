@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 PACKAGE = ROOT / "fastwsgi"
 FLOORS = {
-    0: "http11 errors states config.kinds config.legacy config.addresses config.settings",
+    0: "http11 errors states config.addresses config.kinds config.legacy config.settings",
     1: "master.actions master.phases master.backoff master.roster master.succession master.supervision"
     " networks forwarding proxy_header"
     " request policy _parser_py _octets _parser _serializer_py _serializer"

@@ -49,7 +49,8 @@ def parse(text: str) -> Address:
     match = re.fullmatch(r"\[([^\[\]]*)\](?::(.*))?", rest)
     if match is None:
         if rest.count(":") > 1:
-            raise mistake(text, f"write an IPv6 address in brackets, as in [{rest}]:{DEFAULT_PORT}")
+            host = rest.strip("[]")
+            raise mistake(text, f"write an IPv6 address in brackets, as in [{host}]:{DEFAULT_PORT}")
         match = re.fullmatch("([^:]*)(?::(.*))?", rest)
     if match is None or not rest:
         raise mistake(text, "write HOST:PORT, [IPV6]:PORT, unix:PATH or fd://N")

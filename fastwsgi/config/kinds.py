@@ -13,6 +13,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
+from ..errors import ConfigError
+from . import addresses
+
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
@@ -169,10 +172,15 @@ def _parse_list(value: object) -> tuple[str, ...]:
 
 
 def _parse_addresses(value: object) -> tuple[str, ...]:
-    addresses = _parse_list(value)
-    if not addresses:
+    texts = _parse_list(value)
+    if not texts:
         raise ValueError
-    return addresses
+    try:
+        for text in texts:
+            addresses.parse(text)
+    except ConfigError as exc:
+        raise RefusedError(str(exc)) from None
+    return texts
 
 
 def _parse_app(value: object) -> str | WSGIApplication:

@@ -106,7 +106,7 @@ class Setting:
     def show(self, value: object) -> str:
         """Put a value in words, for `--help` and `--print-config`."""
         if callable(value):
-            return f"<{getattr(value, '__qualname__', type(value).__qualname__)}>"
+            return _name_of(value)
         return "none" if value is None else self.kind.show(value)
 
 
@@ -443,7 +443,13 @@ class Config:
 
 def mistake(name: str, value: object, origin: str, why: str) -> ConfigError:
     """Return the error of a value that does not do, as every message about a setting is worded."""
-    return ConfigError(f"{name} = {repr(value)[:200]} ({origin}): {why}")
+    shown = _name_of(value) if callable(value) else repr(value)[:200]
+    return ConfigError(f"{name} = {shown} ({origin}): {why}")
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    # Its repr would have an address in memory, which tells nobody anything.
+    return f"<{getattr(function, '__qualname__', type(function).__qualname__)}>"
 
 
 SETTINGS: tuple[Setting, ...] = tuple(

@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import ConfigError
 from .access_format import LogFunction, compile_format
 from .log_file import ERROR_LOG, open_log, reopen_log
 
@@ -55,15 +54,12 @@ class AccessLog:
         """Open the log: `target` is a path, or "-" for standard output.
 
         Raises:
-            ConfigError: the file cannot be opened, or `fmt` is not a format.
+            OSError: the file cannot be opened.
+            ConfigError: `fmt` is not a format.
         """
         if target == "-":
             return cls(1, fmt)
-        try:
-            return cls(open_log(target), fmt, str(Path(target).absolute()))
-        except OSError as exc:
-            msg = f"accesslog = {target!r}: {exc.strerror}"
-            raise ConfigError(msg) from None
+        return cls(open_log(target), fmt, str(Path(target).absolute()))
 
     def add(self, line: bytes) -> None:
         """Add a line that was made elsewhere."""

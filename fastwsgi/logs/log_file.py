@@ -13,10 +13,14 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from io import TextIOWrapper
 
+    from ..config.settings import Config
+    from ..errors import ConfigError
+
 __all__ = [
     "ACCESS_LOG",
     "ERROR_LOG",
     "LogFileHandler",
+    "mistake",
     "open_log",
     "reopen_handlers",
     "reopen_log",
@@ -69,6 +73,11 @@ class LogFileHandler(logging.FileHandler):
 
     def _open(self) -> TextIOWrapper:
         return open(open_log(self.baseFilename), "a", encoding=self.encoding, errors=self.errors)
+
+
+def mistake(cfg: Config, name: str, exc: OSError) -> ConfigError:
+    """Return the error of the setting `name`, whose file could not be opened."""
+    return cfg.mistake(name, f"it cannot be opened: {exc.strerror}; name a file that this user may write")
 
 
 def reopen_log(fd: int, path: str, name: str) -> None:

@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import ConfigError
-from . import access_format, logconfig, syslog
+from . import access_format, log_file, logconfig, syslog
 from .log_file import ACCESS_LOG, ERROR_LOG, LogFileHandler, reopen_handlers, share_names
 from .statsd import Statsd
 
@@ -157,7 +157,7 @@ class Logger:
             try:
                 handler = LogFileHandler(cfg.errorlog, encoding="utf-8", errors="backslashreplace")
             except OSError as exc:
-                raise cfg.mistake("errorlog", f"it cannot be opened: {exc.strerror}") from None
+                raise log_file.mistake(cfg, "errorlog", exc) from None
         handler.setFormatter(logging.Formatter(self.error_fmt, self.datefmt))
         yield handler
         if cfg.syslog:

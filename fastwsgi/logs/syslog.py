@@ -58,7 +58,9 @@ class SyslogHandler(logging.handlers.SysLogHandler):
             self._again_at = time.monotonic() + _AGAIN
             if not self._is_away:
                 self._is_away = True
-                ERROR_LOG.warning("syslog at %s: %s; lines to it are lost until that ends", self._where, exc)
+                where = self._where if isinstance(self._where, str) else "{}:{}".format(*self._where)
+                why = exc.strerror or exc
+                ERROR_LOG.warning("syslog at %s: %s; lines to it are lost until that ends", where, why)
         else:
             self._again_at = 0.0
             self._is_away = False

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import ConfigError
-from ..logs import error_log
+from ..logs import error_log, log_file
 from ..logs.access_log import AccessLog
 from ..processes import memory, sockets
 from ..processes.identity import Identity
@@ -106,7 +106,10 @@ class Generation:
             self.pidfile = Pidfile(cfg.pidfile + BESIDE if self.is_beside else cfg.pidfile)
             opened.callback(self.pidfile.remove)
         if cfg.accesslog is not None and self.access_log is None:
-            self.access_log = AccessLog.open(cfg.accesslog, cfg.access_log_format)
+            try:
+                self.access_log = AccessLog.open(cfg.accesslog, cfg.access_log_format)
+            except OSError as exc:
+                raise log_file.mistake(cfg, "accesslog", exc) from None
             opened.callback(self.access_log.close)
 
     def take_effect(self, instead_of: Generation) -> logging.Logger:

@@ -378,7 +378,7 @@ class Supervisor:
         if self.state is MasterState.RELOADING and settled and len(serving) >= self.wanted:
             self._before = None
             self._move(MasterState.RUNNING)
-            actions.append(Log("info", f"Reload complete, {self.wanted} workers serve"))
+            actions.append(Log("info", f"Reload complete, workers in service: {self.wanted}"))
         return actions
 
     def _forks_due(self, now: float) -> int:
@@ -450,7 +450,7 @@ class Supervisor:
         serving = self._roster.serving()
         if all(worker.revision == self.policy.revision for worker in serving):
             self._move(MasterState.RUNNING)
-        text = f"Reload failed: {why}; the {len(serving)} workers in service and their configuration stay"
+        text = f"Reload failed: {why}; the workers in service ({len(serving)}) and their configuration stay"
         return [Log("error", text), Rollback(self.policy.revision), *actions]
 
     def _halt(self, code: int, now: float) -> list[Action]:

@@ -241,7 +241,7 @@ def test_code_that_does_not_boot_takes_its_settings_back(site: Deployment, tmp_p
     workers = wait_for_workers(server, 2)
     site.release("two", "raise RuntimeError('bad release')")
     site.configure(workers=1, **settings("second"))
-    site.hup("Reload failed: the new worker did not boot; the 2 workers in service and their configuration")
+    site.hup("Reload failed: the new worker did not boot; the workers in service .2. and their configuration")
     assert children(server.pid) == workers
     assert get(server.address) == get(f"{tmp_path}/first.sock") == "one"
     eventually(lambda: (tmp_path / "first.access").read_text().count("first /") == 2)
@@ -299,7 +299,7 @@ def test_the_number_of_workers_under_load(site: Deployment, rng: random.Random) 
             load.wait_for(50)
             site.configure(workers=count)
             before = children(server.pid)
-            site.hup(f"Reload complete, {count} workers serve")
+            site.hup(f"Reload complete, workers in service: {count}")
             for pid in before:
                 wait_for_end(pid)
             assert len(wait_for_workers(server, count)) == count

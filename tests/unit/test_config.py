@@ -232,6 +232,8 @@ def test_other_names_are_nobodys_business(tmp_path: Path, text: str) -> None:
             "request_timeout = 5.0 (command line, --request-timeout): a worker with one thread cannot look",
         ),
         ("--log-level loud", "loglevel = 'loud' (command line, --log-level): must be one of debug, info, "),
+        ("-b h:x", "bind = ['h:x'] (command line, -b): cannot listen on 'h:x': port 'x' is not a number"),
+        ("-b ::1", "write an IPv6 address in brackets, as in [::1]:8000"),
         ("--wrokers 2", "unknown option --wrokers (command line): did you mean --workers?"),
         ("--wrokers=2", "unknown option --wrokers (command line): did you mean --workers?"),
         ("--frobnicate", "unknown option --frobnicate (command line): fastwsgi --help lists all options"),
@@ -271,6 +273,8 @@ def test_mistakes_in_the_environment(tmp_path: Path, environ: Mapping[str, str],
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("def post_fork(server): pass", "post_fork = <post_fork> ({}): must be a function of 2 arguments"),
+        ("bind = ['h', 'h:x']", "bind = ['h', 'h:x'] ({}): cannot listen on 'h:x': port 'x' is"),
         ("workers = None", "workers = None ({}): must be a whole number"),
         ("bind = 8000", "bind = 8000 ({}): must be HOST:PORT"),
         ("x = (\n", "configuration file {}:1: SyntaxError: '(' was never closed"),

@@ -319,7 +319,7 @@ def test_the_path_counts_from_where_the_log_was_opened(
 
 
 def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"accesslog = '.*/no/log': No such file or directory"):
+    with pytest.raises(FileNotFoundError):
         AccessLog.open(str(tmp_path / "no" / "log"), URI)
 
 
@@ -532,7 +532,9 @@ def test_setup_again_moves_the_log(tmp_path: Path) -> None:
 
 def test_error_log_that_cannot_be_opened_leaves_the_old_one(tmp_path: Path) -> None:
     logger = error_log.setup(Config(errorlog=str(tmp_path / "1")))
-    with pytest.raises(ConfigError, match=r"errorlog = '.*/no/log' .*: it cannot be opened: No such"):
+    with pytest.raises(
+        ConfigError, match=r"errorlog = '.*/no/log' .*: it cannot be opened: No such .*; name a"
+    ):
         error_log.setup(Config(errorlog=str(tmp_path / "no" / "log")))
     logger.error("still")
     assert "still" in (tmp_path / "1").read_text()
