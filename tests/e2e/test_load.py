@@ -289,7 +289,9 @@ def test_reload_of_a_module_that_broke(
             module.write_text(broken)
             start = len(server.log.lines)
             server.send_signal(signal.SIGHUP)
-            server.wait_for_log("Reload failed: the new worker did not boot; the workers in service .4.", start=start)
+            server.wait_for_log(
+                "Reload failed: the new worker did not boot; the workers in service .4.", start=start
+            )
             load.wait_for(50)
             assert wait_for_workers(server, 4) == workers
         assert load.told_to_close == 0
