@@ -234,7 +234,7 @@ def test_on_starting_that_fails_keeps_the_server_from_starting(way: str, tmp_pat
         assert it.process.wait(DEADLINE) == 1
         assert [call[0] for call in it.calls] == ["nworkers_changed", "on_starting"]
     (line,) = log_of(tmp_path / "calls").splitlines()
-    assert line.startswith("Error: on_starting = <function on_starting ")
+    assert line.startswith("Error: on_starting = <on_starting> (")
     assert "it failed: " in line
 
 

@@ -131,7 +131,7 @@ def test_on_starting_keeps_the_server_from_starting(failure: Callable[..., None]
     with pytest.raises(ConfigError) as caught:
         Hooks(cfg, LOG).on_starting(server_of(cfg))
     text = str(caught.value)
-    assert text.startswith("on_starting = <function ")
+    assert text.startswith(f"on_starting = <{failure.__name__}> (")
     assert f"it failed: {words} ({__file__}:" in text
     assert "\n" not in text
 
