@@ -162,11 +162,11 @@ def test_run_leaves_with_the_exit_code(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "path", sys.path[:])
-    application = Standalone(hello, {"bind": "127.0.0.1:notaport"})
+    application = Standalone(hello, {"bind": "unix:/nowhere/socket"})
     with pytest.raises(SystemExit) as caught:
         application.run()
     assert caught.value.code == 1
-    assert "notaport" in capsys.readouterr().err
+    assert "/nowhere' does not exist" in capsys.readouterr().err
 
 
 def test_what_hooks_read_from_the_configuration() -> None:
