@@ -340,7 +340,7 @@ def test_an_application_reads_its_settings_again_at_hup(tmp_path: Path) -> None:
         assert server.get().text == "one"
         settings.write_text("two 2")
         server.send_signal(signal.SIGHUP)
-        server.wait_for_log("Reload complete, 2 workers serve")
+        server.wait_for_log("Reload complete, workers in service: 2")
         server.wait_for_log("Worker exiting")  # until then the old one takes what has connected already
         assert server.get().text == "two"
         settings.write_text("three 0")

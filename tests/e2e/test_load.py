@@ -43,7 +43,7 @@ def reload(server: LiveServer) -> None:
     old = wait_for_workers(server, 4)
     start = len(server.log.lines)
     server.send_signal(signal.SIGHUP)
-    server.wait_for_log("Reload complete, 4 workers serve", start=start)
+    server.wait_for_log("Reload complete, workers in service: 4", start=start)
     for pid in old:
         wait_for_end(pid)
 
@@ -168,7 +168,7 @@ def test_workers_stopped_and_brought_back(
                 wait_for_end(pid)
             start = len(server.log.lines)
             server.send_signal(signal.SIGHUP)
-            server.wait_for_log("Reload complete, 2 workers serve", start=start)
+            server.wait_for_log("Reload complete, workers in service: 2", start=start)
         load.wait_for(50)
     assert load.failures == []
     assert load.told_to_close > 0

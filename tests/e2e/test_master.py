@@ -507,7 +507,7 @@ def test_reload_serves_the_new_code_and_loses_nothing(
             write_app(tmp_path, text)
             lines = len(server.log.lines)
             server.send_signal(signal.SIGHUP)
-            server.wait_for_log("Reload complete, 3 workers serve", start=lines)
+            server.wait_for_log("Reload complete, workers in service: 3", start=lines)
     for pid in old:
         wait_for_end(pid)
     assert clients.failures == []
@@ -545,7 +545,7 @@ def test_reload_of_settings(changing: Callable[..., LiveServer], tmp_path: Path)
     assert server.get("/").text == "one"
     conf.write_text("workers = 3\n")
     server.send_signal(signal.SIGHUP)
-    server.wait_for_log("Reload complete, 3 workers serve")
+    server.wait_for_log("Reload complete, workers in service: 3")
     wait_for_workers(server, 3)
     conf.write_text("workers = 'many'\n")
     lines = len(server.log.lines)
@@ -554,7 +554,7 @@ def test_reload_of_settings(changing: Callable[..., LiveServer], tmp_path: Path)
     assert server.get("/").text == "one"
     conf.write_text("workers = 2\nbind = '127.0.0.1:1'\n")
     server.send_signal(signal.SIGHUP)
-    server.wait_for_log("Reload complete, 2 workers serve", start=lines)
+    server.wait_for_log("Reload complete, workers in service: 2", start=lines)
     wait_for_workers(server, 2)
 
 
