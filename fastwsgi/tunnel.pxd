@@ -1,6 +1,6 @@
 cimport cython
 
-cdef Py_ssize_t _RECORD
+cdef Py_ssize_t _RECORD, _MOST_UNSAID
 
 
 @cython.final

@@ -11,6 +11,7 @@ not see it, and many records share one system call.
 
 from __future__ import annotations
 
+import errno
 import ssl
 import threading
 
@@ -19,6 +20,7 @@ from .logs.error_log import ERROR_LOG
 __all__ = ["Tunnel"]
 
 _RECORD = 16384  # bytes of plaintext in a record at the most (RFC 8446 §5.1)
+_MOST_UNSAID = 262144  # bytes that OpenSSL may have to say to a client which does not take them
 
 
 class Tunnel:
@@ -62,6 +64,9 @@ class Tunnel:
             self.ended = True
         if self.ended:
             return b""
+        if self._unsaid > _MOST_UNSAID:
+            # Each new key that a client asks for is answered with one (RFC 8446 §4.6.3), read or not.
+            raise OSError(errno.ENOBUFS, "the client asks for more than it takes")
         with self._lock:
             self._incoming.write(data)
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from typing import Any
 
 import pytest
 
@@ -154,3 +155,31 @@ def test_records_that_were_tampered_with(tunnel: Tunnel, client: Client) -> None
     tunnel.seal(b"")
     with pytest.raises(ssl.SSLError, match=r"(?i)bad_record_mac"):
         client.opened(tunnel.records())
+
+
+class Talker:
+    """OpenSSL, when each record that comes asks for a new key."""
+
+    def __init__(self, outgoing: ssl.MemoryBIO) -> None:
+        self.outgoing = outgoing
+
+    def wrap_bio(self, _incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, **_options: bool) -> Talker:
+        return Talker(outgoing)
+
+    def do_handshake(self) -> None:
+        """Have it done."""
+
+    def read(self, _size: int) -> bytes:
+        self.outgoing.write(bytes(1000))
+        raise ssl.SSLWantReadError
+
+
+def test_what_a_client_asks_for_and_does_not_take_is_bounded() -> None:
+    """RFC 8446 §4.6.3: each KeyUpdate may ask for another, and a client need not read those."""
+    context: Any = Talker(ssl.MemoryBIO())
+    tunnel = Tunnel(context, "")
+    for _ in range(263):
+        assert tunnel.open(b"update") is None
+    with pytest.raises(OSError, match="more than it takes"):
+        tunnel.open(b"update")
+    assert tunnel.owes() == 263000
