@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import json
 import logging.config
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from .log_file import ACCESS_LOG, ERROR_LOG
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ..config.settings import Config
 
 __all__ = ["ERROR_DATES", "ERROR_FORMAT", "apply"]
@@ -37,14 +40,15 @@ def apply(cfg: Config) -> None:
     else:
         return
     try:
-        if name == "logconfig":
-            path = Path(str(cfg.logconfig))
-            path.open("rb").close()  # fileConfig would say only that it has no formatters
-            defaults = {"__file__": str(path), "here": str(path.parent)}
-            logging.config.fileConfig(path, defaults=defaults, disable_existing_loggers=False)
-        else:
-            given = cfg.logconfig_dict or json.loads(Path(str(cfg.logconfig_json)).read_bytes())
-            logging.config.dictConfig({**_defaults(), **given})
+        with _closing_what_is_left():
+            if name == "logconfig":
+                path = Path(str(cfg.logconfig))
+                path.open("rb").close()  # fileConfig would say only that it has no formatters
+                defaults = {"__file__": str(path), "here": str(path.parent)}
+                logging.config.fileConfig(path, defaults=defaults, disable_existing_loggers=False)
+            else:
+                given = cfg.logconfig_dict or json.loads(Path(str(cfg.logconfig_json)).read_bytes())
+                logging.config.dictConfig({**_defaults(), **given})
     except OSError as exc:
         # Its own file, or one that it names.
         raise cfg.mistake(name, f"{exc.filename or exc}: {exc.strerror or exc}") from exc
@@ -55,6 +59,21 @@ def apply(cfg: Config) -> None:
     finally:
         for logger in (ERROR_LOG, ACCESS_LOG):
             logger.disabled = False  # under one of its names it may not have been in the configuration
+
+
+@contextmanager
+def _closing_what_is_left() -> Iterator[None]:
+    """Close the handlers that a configuration made before it failed: nobody has them, but their files."""
+    # logging's own list, by which logging.config closes those of the configuration before.
+    before = logging._handlerList[:]  # type: ignore[attr-defined]  # noqa: SLF001
+    try:
+        yield
+    except BaseException:
+        for reference in logging._handlerList[:]:  # type: ignore[attr-defined]  # noqa: SLF001
+            handler = reference()
+            if handler is not None and reference not in before:
+                handler.close()
+        raise
 
 
 def _defaults() -> dict[str, Any]:

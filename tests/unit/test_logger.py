@@ -459,6 +459,9 @@ def test_a_bad_file_is_one_line_and_leaves_the_logs(
     with pytest.raises(ConfigError, match=rf"^logconfig = .* \(default\): .*({why})") as caught:
         error_log.setup(Config(logconfig=str(path), errorlog=str(tmp_path / "new.log")))
     assert "\n" not in str(caught.value)
+    if sys.platform == "linux":  # nothing is left of what failed
+        opened = [os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
+        assert not any(file.startswith(str(path.parent)) for file in opened)
     ERROR_LOG.info("still")
     assert capsys.readouterr().err.count("still") == 1
 
