@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import platform
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,9 +37,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command `fastwsgi` and return its exit code.
 
     Args:
-        argv: the arguments without the program's name; by default those of this process.
+        argv: the arguments without the program's name; by default those of this process, which then ends.
     """
-    return _guarded(lambda: _run_command(sys.argv[1:] if argv is None else argv))
+    if argv is not None:
+        return _guarded(lambda: _run_command(argv))
+    code = _guarded(lambda: _run_command(sys.argv[1:]))
+    # The interpreter takes its time to end: who asks for that once more must not change the exit code.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)
+    return code
 
 
 def serve_keywords(settings: Mapping[str, object]) -> int:

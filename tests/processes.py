@@ -72,8 +72,18 @@ def wait_for_workers(server: LiveServer, count: int) -> list[int]:
     return children(server.pid)
 
 
+def is_asleep(pid: int) -> bool:
+    """Whether it waits in the kernel for something to happen."""
+    return _stat(pid)[0] == "S"
+
+
+def _stat(pid: int) -> list[str]:
+    """Return the fields of its stat from the third on, the state."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
 def cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    fields = _stat(pid)
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 

@@ -343,6 +343,20 @@ def test_stop_at_once_after_the_start(live: Callable[..., LiveServer]) -> None:
         server.stop(name)
 
 
+def test_asked_again_while_it_ends(live: Callable[..., LiveServer], gate: Gate, tmp_path: Path) -> None:
+    """What the interpreter does last may take its time; the exit code stays."""
+    conf = tmp_path / "conf.py"
+    conf.write_text(f"import atexit\natexit.register(lambda: open({os.fspath(gate.path)!r}).read())\n")
+    server = live(APP, "-c", os.fspath(conf))
+    assert server.get("/").status == 200
+    server.send_signal(signal.SIGTERM)
+    gate.wait_for_arrival()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        server.send_signal(number)
+    gate.open()
+    assert server.wait() == 0
+
+
 def test_term_lets_a_request_end(live: Callable[..., LiveServer], gate: Gate) -> None:
     server = live(APP)
     peer = gate.enter(server)
@@ -578,16 +592,14 @@ def test_ttin_and_ttou(live: Callable[..., LiveServer]) -> None:
 def test_winch_and_back(live: Callable[..., LiveServer]) -> None:
     """A connection made meanwhile waits for the workers to come."""
     server = live(APP, "-w", "2")
-    for back in (signal.SIGHUP, signal.SIGTTIN):
-        workers = children(server.pid)
+    wait_for_workers(server, 2)
+    for back, count in ((signal.SIGHUP, 2), (signal.SIGTTIN, 1)):
         server.send_signal(signal.SIGWINCH)
-        for pid in workers:
-            wait_for_end(pid)
         eventually(lambda: children(server.pid) == [])
         with server.connect() as peer:
             peer.send(GET % b"/")
             server.send_signal(back)
-            assert int(peer.response().text) in wait_for_workers(server, 2 if back == signal.SIGHUP else 1)
+            assert int(peer.response().text) in wait_for_workers(server, count)
     server.send_signal(signal.SIGWINCH)
 
 

@@ -289,6 +289,7 @@ def test_the_main_process_is_always_one_that_lives(
         os.kill(stays, signal.SIGTERM)
         manager.wait_for("STOPPING=1")
         assert manager.seen[-1][0] == stays
+        wait_for_end(stays)
         assert [line for _, line in manager.seen].count("STOPPING=1") == 1
     finally:
         end(new)

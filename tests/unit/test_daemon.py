@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.live import DEADLINE, ROOT
-from tests.processes import eventually, wait_for_end
+from tests.processes import eventually, is_asleep, wait_for_end
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -131,11 +131,14 @@ def test_interrupted_the_command_takes_the_daemon_with_it(tmp_path: Path) -> Non
     gate = tmp_path / "gate"
     os.mkfifo(gate)
     script = f"""
+        import signal
+
         def serve(command):
-            try:
-                open({os.fspath(gate)!r}).read()
-            except KeyboardInterrupt:
-                return 0
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+            with open({os.fspath(gate)!r}):
+                signal.sigwait([signal.SIGINT])
+            return 0
+
         try:
             sys.exit(daemon.start(serve, keep_output=False))
         except KeyboardInterrupt:
@@ -157,6 +160,8 @@ def test_interrupted_the_command_takes_the_daemon_with_it(tmp_path: Path) -> Non
         return True
 
     eventually(waits)
+    # Python does not notice a signal that comes just before it blocks.
+    eventually(lambda: is_asleep(command.pid))
     command.send_signal(signal.SIGINT)
     output, _ = command.communicate(timeout=DEADLINE)
     assert output == "interrupted\n"
