@@ -322,7 +322,7 @@ def test_nothing_is_left_of_many_reloads(site: Deployment, tmp_path: Path) -> No
     def counts() -> list[int]:
         eventually(lambda: [path.name for path in tmp_path.glob("*.sock")] == ["even.sock"])
         eventually(lambda: len(children(server.pid)) == 2)
-        # What the master did before it answers this is done.
+        # What the master did before it answers this is done; but it then has a log open twice for a moment.
         start = len(server.log.lines)
         server.send_signal(signal.SIGUSR1)
         server.wait_for_log("Handling signal: usr1", start=start)
@@ -334,11 +334,11 @@ def test_nothing_is_left_of_many_reloads(site: Deployment, tmp_path: Path) -> No
     for number in (1, 2):
         configure(number)
         site.replace_all()
-    before = counts()
+    before = min(counts() for _ in range(3))
     for number in range(3, 11):
         configure(number)
         site.replace_all()
-    assert counts() == before
+    eventually(lambda: counts() == before)
 
 
 # --- a boot that does not end ----------------------------------------------------------------------------------
