@@ -1,16 +1,32 @@
-"""Run bjoern, which has no command line: launch_bjoern.py PORT MODULE:APP."""
+"""Run bjoern, which has no command line: `python -m bench.launch_bjoern PORT --workers 1 MODULE:APP`."""
 
 from __future__ import annotations
 
+import argparse
 import importlib
+import os
 import sys
 
 
 def main() -> None:
-    port, spec = sys.argv[1:]
-    module, _, name = spec.partition(":")
+    parser = argparse.ArgumentParser()
+    parser.add_argument("port", type=int)
+    parser.add_argument("--workers", type=int)
+    parser.add_argument("app")
+    options = parser.parse_args()
+    module, _, name = options.app.partition(":")
     app = getattr(importlib.import_module(module), name)
-    importlib.import_module("bjoern").run(app, "127.0.0.1", int(port))
+    bjoern = importlib.import_module("bjoern")
+    bjoern.listen(app, "127.0.0.1", options.port)
+    # As its README says: the forks share the listening socket. One that is alone needs no parent.
+    for _ in range(options.workers if options.workers > 1 else 0):
+        if os.fork() == 0:
+            bjoern.run()
+            sys.exit()
+    if options.workers > 1:
+        os.wait()
+    else:
+        bjoern.run()
 
 
 if __name__ == "__main__":

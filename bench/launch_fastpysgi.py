@@ -1,18 +1,28 @@
-"""Run FastPySGI with TCP_NODELAY, which its command line cannot set: launch_fastpysgi.py PORT MODULE:APP."""
+"""Run FastPySGI with what its command line cannot set: `-m bench.launch_fastpysgi PORT ... MODULE:APP`."""
 
 from __future__ import annotations
 
+import argparse
 import importlib
-import sys
 
 
 def main() -> None:
-    port, spec = sys.argv[1:]
-    module, _, name = spec.partition(":")
+    parser = argparse.ArgumentParser()
+    parser.add_argument("port", type=int)
+    parser.add_argument("--workers", type=int)
+    parser.add_argument("--certfile")
+    parser.add_argument("--keyfile")
+    parser.add_argument("app")
+    options = parser.parse_args()
+    module, _, name = options.app.partition(":")
     app = getattr(importlib.import_module(module), name)
     fastpysgi = importlib.import_module("fastpysgi")
-    fastpysgi.server.tcp_nodelay = 1  # off by default; every other server here has it on
-    fastpysgi.run(app, "127.0.0.1", int(port))
+    server = fastpysgi.server
+    server.tcp_nodelay = 1  # off by default; every other server here has it on
+    if options.certfile:
+        server.tls_list = [(options.certfile, options.keyfile)]
+    server.init(app, "127.0.0.1", options.port, workers=options.workers)
+    server.run()
 
 
 if __name__ == "__main__":

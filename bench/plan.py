@@ -159,14 +159,14 @@ SERVERS = (
     ),
     Server(
         "fastpysgi",
-        ("{python}", "bench/launch_fastpysgi.py", "{port}", "{app}"),
+        ("{python}", "-m", "bench.launch_fastpysgi", "{port}", "--workers", "1", "{app}"),
         package="fastpysgi",
         module="fastpysgi",
         note="TCP_NODELAY switched on (off by default); its timeouts are off by default",
     ),
     Server(
         "bjoern",
-        ("{python}", "bench/launch_bjoern.py", "{port}", "{app}"),
+        ("{python}", "-m", "bench.launch_bjoern", "{port}", "--workers", "1", "{app}"),
         package="bjoern",
         module="bjoern",
         note="sends neither Date nor Server; no timeouts; no TCP_NODELAY, but one write per response",

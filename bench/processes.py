@@ -15,14 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .plan import ROOT
+from . import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from types import TracebackType
     from typing import IO
-
-    from .plan import Server
 
 __all__ = ["RunningServer", "ServerFailedError", "Usage", "free_port"]
 
@@ -61,31 +59,28 @@ class RunningServer:
     """Context manager: the server runs inside, pinned to one CPU, and is ended with all its processes after.
 
     Args:
-        server: the command is its.
-        fills: what is filled into that, besides the port.
-        options: words after it.
+        command: what starts it, in the checkout's root.
+        environment: variables for it, beside those of this process.
         port: where it will listen, on 127.0.0.1.
-        cpu: the CPU that all its processes keep to.
+        cpu: the CPU that all its processes and threads keep to.
         log: an open file for what it prints.
         patience: seconds until it must accept connections.
     """
 
     def __init__(
         self,
-        server: Server,
-        fills: Mapping[str, str],
+        command: Sequence[str],
+        environment: Mapping[str, str],
         *,
-        options: Sequence[str] = (),
         port: int,
         cpu: int,
         log: IO[bytes],
         patience: float = 20.0,
     ) -> None:
         self.port = port
-        words = [word.format(port=port, **fills) for word in server.command]
-        self._command = ["taskset", "-c", str(cpu), *words, *options]
+        self._command = ["taskset", "-c", str(cpu), *command]
         ours = {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
-        self._environment = {**os.environ, **ours, **server.environment}
+        self._environment = {**os.environ, **ours, **environment}
         self._log = log
         self._patience = patience
         self._process: subprocess.Popen[bytes] | None = None
@@ -134,6 +129,21 @@ class RunningServer:
         """Return the processes of the session."""
         return [int(fields[-1]) for fields in self._members()]
 
+    def private_bytes(self) -> int:
+        """Return the memory that the processes do not share, in bytes: the kernel's is not in it."""
+        return self._mapped_bytes("Private_")
+
+    def proportional_bytes(self) -> int:
+        """Return the memory of all processes together, what they share counted once, in bytes."""
+        return self._mapped_bytes("Pss:")
+
+    def _mapped_bytes(self, field: str) -> int:
+        total = 0
+        for pid in self.pids():
+            text = (_PROC / str(pid) / "smaps_rollup").read_text(encoding="ascii")
+            total += sum(int(line.split()[1]) for line in text.splitlines() if line.startswith(field))
+        return total * 1024
+
     def _wait_until_ready(self) -> None:
         process = self._running()
         deadline = time.monotonic() + self._patience
@@ -146,7 +156,7 @@ class RunningServer:
                 return
             # The pause between two attempts ends early if the server does.
             try:
-                status = process.wait(timeout=0.02)
+                status = process.wait(timeout=0.01)
             except subprocess.TimeoutExpired:
                 status = None
             if status is not None:

@@ -139,10 +139,11 @@ def _run_round(
 ) -> Round:
     port = free_port()
     connections = case.connections or options.connections
-    fills = {"python": _python(options, server), "app": case.app, "floor": str(floor)}
+    fills = {"python": _python(options, server), "app": case.app, "floor": str(floor), "port": str(port)}
+    command = [word.format_map(fills) for word in server.command]
     with (
         (logs / f"{case.name}-{server.name}.log").open("wb") as log,
-        RunningServer(server, fills, port=port, cpu=options.server_cpu, log=log) as running,
+        RunningServer(command, server.environment, port=port, cpu=options.server_cpu, log=log) as running,
     ):
         size = probe(port, case)
 

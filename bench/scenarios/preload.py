@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from .client import ClosedLoop, Loop
-from .servers import proportional_bytes, run_scenario, scenario_parser, start_server, table
+from .servers import run_scenario, scenario_parser, start_server, table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,11 +56,11 @@ def _measure(options: argparse.Namespace, arguments: str) -> dict[str, object]:
     given = f"{options.server_args or ''} {arguments}"
     changed = argparse.Namespace(**{**vars(options), "server_args": given})
     with start_server(changed, "load_heavy()", workers=options.workers) as running, Loop() as loop:
-        at_start = proportional_bytes(running)
+        at_start = running.proportional_bytes()
         answered = _ask(loop, running, "/", options.requests)
-        later = proportional_bytes(running)
+        later = running.proportional_bytes()
         _ask(loop, running, "/collect", _CONNECTIONS)
-        collected = proportional_bytes(running)
+        collected = running.proportional_bytes()
     return {
         "arguments": arguments or "none",
         "at_start": at_start / 1e6,

@@ -17,9 +17,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench import ROOT
+from bench.environments import NotInstalled, prepare
 from bench.machine import busy_seconds, describe_machine, describe_python
-from bench.plan import ROOT, SERVERS
 from bench.processes import RunningServer, ServerFailedError, free_port
+from bench.servers import SERVERS, Shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -29,26 +31,19 @@ if TYPE_CHECKING:
 __all__ = [
     "FIGURES",
     "Disturbance",
-    "private_bytes",
-    "proportional_bytes",
     "run_scenario",
     "scenario_parser",
     "start_server",
     "table",
 ]
 
-_FASTWSGI_WORDS = {
-    "workers": "-w {}",
-    # Idle connections must outlive a scenario: what closes them is no part of it.
-    "connections": "--worker-connections {} --keep-alive 75",
-}
-
-# How an option is spelled by each server; what follows the command of plan.py has the last word.
-_WORDS: dict[str, dict[str, str]] = {
-    "fastwsgi": _FASTWSGI_WORDS,
-    "fastwsgi-pure": _FASTWSGI_WORDS,
-    "granian": {"workers": "--workers {}", "connections": "--backlog 4096 --backpressure {}"},
-    "gthread": _FASTWSGI_WORDS,
+# The servers that scenarios know, each with its option for the connections that one worker must take; what
+# follows a command has the last word.
+_CONNECTIONS = {
+    "fastwsgi": "--worker-connections {}",
+    "fastwsgi-pure": "--worker-connections {}",
+    "granian": "--backpressure {}",
+    "gunicorn-gthread": "--worker-connections {}",
 }
 
 # Columns for what Tally.figures() tells, by key.
@@ -95,11 +90,13 @@ def scenario_parser(module_name: str, doc: str | None) -> argparse.ArgumentParse
         prog=f"python -m bench.scenarios.{name.rpartition('.')[2]}",
         description=doc.splitlines()[0] if doc else "",
     )
-    parser.add_argument("--server", default="fastwsgi", choices=list(_WORDS), help="(%(default)s)")
+    parser.add_argument("--server", default="fastwsgi", choices=list(_CONNECTIONS), help="(%(default)s)")
     parser.add_argument("--server-args", help='more options of the server, as in --server-args "--threads 8"')
     parser.add_argument("--server-cpu", type=int, default=0, help="(%(default)s)")
     parser.add_argument("--client-cpu", type=int, default=1, help="(%(default)s)")
-    parser.add_argument("--python", default=sys.executable, help="the interpreter of the server (this one)")
+    parser.add_argument(
+        "--python", help="the interpreter of the server (this one; a peer's, from build/bench)"
+    )
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the raw figures there")
     return parser
 
@@ -118,17 +115,18 @@ def run_scenario(options: argparse.Namespace, scenario: Callable[[argparse.Names
     # The server inherits it.
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     started = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    server = SERVERS[options.server]
     try:
+        options.python = options.python or prepare(server)
         rows = scenario(options)
-    except ServerFailedError as exc:
+    except (NotInstalled, ServerFailedError) as exc:
         sys.stderr.write(f"Error: {options.server}: {exc}\n")
         return 1
     if options.json:
-        packages = [one.package for one in SERVERS if one.name == options.server and one.package]
         report = {
             "started": started,
             "machine": describe_machine(ROOT),
-            "python": describe_python(options.python, ["fastwsgi", *packages]),
+            "python": describe_python(options.python, ["fastwsgi", *filter(None, [server.package])]),
             "options": {name: value for name, value in vars(options).items() if name != "json"},
             "rows": [_finite(row) for row in rows],
         }
@@ -146,23 +144,20 @@ def start_server(
         options: those of scenario_parser().
         app: the attribute of bench.scenarios.apps to serve.
         workers: how many processes serve.
-        connections: how many one of them must take; 0: as many as it takes by default.
+        connections: how many one of them must take; 0: as many as bench/servers.py says.
         arguments: more options of the server, unless --server-args says otherwise.
     """
-    words = _WORDS[options.server]
-    extra = words["workers"].format(workers)
-    if connections:
-        extra += " " + words["connections"].format(connections)
-    extra += " " + (arguments if options.server_args is None else options.server_args)
-    server = next(one for one in SERVERS if one.name == options.server)
+    server = SERVERS[options.server]
     port = free_port()
-    fills = {"python": options.python, "app": f"bench.scenarios.apps:{app}"}
+    command = server.command(options.python, port, f"bench.scenarios.apps:{app}", Shape(workers=workers))
+    if connections:
+        command += _CONNECTIONS[options.server].format(connections).split()
+    command += shlex.split(arguments if options.server_args is None else options.server_args)
     with (
         tempfile.NamedTemporaryFile(prefix="bench-", suffix=".log") as log,
         RunningServer(
-            server,
-            fills,
-            options=shlex.split(extra),
+            command,
+            server.environment,
             port=port,
             cpu=options.server_cpu,
             log=log,
@@ -170,24 +165,6 @@ def start_server(
     ):
         _wait_until_at_rest(running, workers)
         yield running
-
-
-def private_bytes(running: RunningServer) -> int:
-    """Return the memory that the server's processes do not share, in bytes: the kernel's is not in it."""
-    return _mapped_bytes(running, "Private_")
-
-
-def proportional_bytes(running: RunningServer) -> int:
-    """Return the memory of all processes of the server together, what they share counted once, in bytes."""
-    return _mapped_bytes(running, "Pss:")
-
-
-def _mapped_bytes(running: RunningServer, field: str) -> int:
-    total = 0
-    for pid in running.pids():
-        text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
-        total += sum(int(line.split()[1]) for line in text.splitlines() if line.startswith(field))
-    return total * 1024
 
 
 def table(rows: Rows, columns: Mapping[str, str]) -> str:

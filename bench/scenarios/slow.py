@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from .client import Answer, Connection, Loop, OpenLoop, Tally, connect, get
-from .servers import FIGURES, Disturbance, private_bytes, run_scenario, scenario_parser, start_server, table
+from .servers import FIGURES, Disturbance, run_scenario, scenario_parser, start_server, table
 
 if TYPE_CHECKING:
     import argparse
@@ -73,7 +73,7 @@ def _scenario(options: argparse.Namespace) -> Rows:
     # Another server: memory that it has got before would not show as that of idle connections.
     with start_server(options, "slow", connections=_WORKER_CONNECTIONS) as running:
         _normal_client(options, running, "warm-up", seconds=1.0)
-        before = private_bytes(running)
+        before = running.private_bytes()
         ours, theirs = multiprocessing.Pipe()
         crowd = multiprocessing.get_context("spawn").Process(
             target=_crowd,
@@ -85,7 +85,7 @@ def _scenario(options: argparse.Namespace) -> Rows:
         try:
             idle = _hear(ours, _OPEN_SECONDS + 10)["idle open"]
             time.sleep(_MEMORY_PAUSE)
-            per_idle = (private_bytes(running) - before) / idle if idle else float("nan")
+            per_idle = (running.private_bytes() - before) / idle if idle else float("nan")
             ours.send("go")
             time.sleep(options.settle)
             rows += _normal_client(options, running, "in the crowd")

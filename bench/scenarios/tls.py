@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .servers import private_bytes, run_scenario, scenario_parser, start_server, table
+from .servers import run_scenario, scenario_parser, start_server, table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -121,14 +121,14 @@ def _is_resumed(running: RunningServer, context: ssl.SSLContext, session: ssl.SS
 def _idle(running: RunningServer, context: ssl.SSLContext, count: int) -> float:
     """Return the bytes that a connection takes which has been asked once, and then nothing."""
     _ask(running, context, None)
-    before = private_bytes(running)
+    before = running.private_bytes()
     kept = []
     for _ in range(count):
         sock = _connect(running, context, None)
         sock.sendall(_GET)
         sock.recv(65536)
         kept.append(sock)
-    taken = private_bytes(running) - before
+    taken = running.private_bytes() - before
     for sock in kept:
         sock.close()
     return taken / count
