@@ -23,13 +23,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from ._io_py import IO
+    from ._lock_py import Lock
     from ._parser_py import Parser
     from ._places_py import Places
     from ._serializer_py import Serializer
 
-__all__ = ["IO", "ONE_SOURCE", "TWINS", "Parser", "Places", "Serializer", "compiled", "describe"]
+__all__ = ["IO", "ONE_SOURCE", "TWINS", "Lock", "Parser", "Places", "Serializer", "compiled", "describe"]
 
-TWINS: Final = ("_parser", "_io", "_serializer", "_places")
+TWINS: Final = ("_parser", "_io", "_serializer", "_places", "_lock")
 """Written twice: `_x.pyx`, and `_x_py.py` with the same interface."""
 
 ONE_SOURCE: Final = (
@@ -100,7 +101,7 @@ if not compiled:
 
 def __getattr__(name: str) -> Any:
     """Import a twin when it is first asked for: deciding is cheap, loading is not."""
-    for twin, class_name in zip(TWINS, ("Parser", "IO", "Serializer", "Places"), strict=True):
+    for twin, class_name in zip(TWINS, ("Parser", "IO", "Serializer", "Places", "Lock"), strict=True):
         if name == class_name:
             module = importlib.import_module(f"{__package__}.{twin if compiled else f'{twin}_py'}")
             return getattr(module, class_name)

@@ -1,5 +1,7 @@
 cimport cython
 
+from ._lock cimport Lock as CLock
+
 cdef int NO_THREAD
 cdef double NEVER, _YIELD, _PAUSE, _MOMENT, _FORCED, _PATIENCE
 
@@ -8,7 +10,8 @@ cdef double NEVER, _YIELD, _PAUSE, _MOMENT, _FORCED, _PATIENCE
 cdef class Crew:
     cdef public int leader
     cdef readonly bint ended
-    cdef object _start, _clock, _sleep, _make_lock, _acquire, _release
+    cdef CLock _lock
+    cdef object _start, _clock, _sleep, _make_lock
     cdef list _beds, _resting
     cdef Py_ssize_t _size
     cdef bint _stands_by, _yields

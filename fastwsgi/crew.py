@@ -39,6 +39,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ._impl import Lock
 from .states import NEVER, NO_THREAD
 
 if TYPE_CHECKING:
@@ -58,14 +59,13 @@ class Crew:
     """The roles of threads numbered from 0; thread 0 makes it, and leads."""
 
     __slots__ = (
-        "_acquire",
         "_beds",
         "_called_at",
         "_calls",
         "_clock",
         "_led_last",
+        "_lock",
         "_make_lock",
-        "_release",
         "_resting",
         "_size",
         "_sleep",
@@ -85,13 +85,15 @@ class Crew:
         switch_interval: float,
         clock: Callable[[], float],
         sleep: Callable[[float], Any],
+        lock: Any,
         make_lock: Callable[[], Any],
     ) -> None:
         """Make a crew of up to `size` threads.
 
         `start` starts the thread of a number, which has to call join(), and returns whether it could.
         `switch_interval` is sys.getswitchinterval(), infinite where nothing takes the GIL from a thread, or 0
-        where there is no GIL; times are in seconds. `make_lock` makes locks as of `threading`.
+        where there is no GIL; times are in seconds. `make_lock` makes locks as of `threading`, and `lock` is
+        one to be used for the loop, or None for the quickest.
         """
         self.leader = 0
         self.ended = False
@@ -102,11 +104,8 @@ class Crew:
         self._unforced = switch_interval * _FORCED
         self._yields = 0.0 < switch_interval < NEVER  # threads take turns at computing
         self._make_lock = make_lock
-        lock = make_lock()
-        # Looked up once: both are called for each request.
-        self._acquire = lock.acquire
-        self._release = lock.release
-        self._acquire()
+        self._lock = Lock(lock)
+        self._lock.acquire()
         self._beds: list[Any] = []  # of each thread: a lock that it cannot take until it is woken
         self._resting: list[int] = []  # the last to lie down is woken first: its memory is still in the cache
         self._stands_by = False
@@ -119,11 +118,11 @@ class Crew:
 
     def take(self) -> None:
         """Wait for the right to touch the loop."""
-        self._acquire()
+        self._lock.acquire()
 
     def leave(self) -> None:
         """Let others touch the loop; the leader stays the leader."""
-        self._release()
+        self._lock.release()
 
     # Around calls of the app.
 
@@ -135,11 +134,11 @@ class Crew:
             self._calls += 1
             if not self._stands_by:
                 self._call()
-        self._release()
+        self._lock.release()
 
     def step_up(self, me: int) -> None:
         """Wait for the right to touch the loop, and lead it if nobody does and nobody else is about to."""
-        self._acquire()
+        self._lock.acquire()
         if self.leader == NO_THREAD and (self._led_last == me or not self._yields):
             self.leader = me
 
@@ -147,7 +146,7 @@ class Crew:
 
     def join(self, me: int) -> bool:
         """Be a thread that was just started; return as rest() does."""
-        self._acquire()
+        self._lock.acquire()
         return self._stand_by(me) or self.rest(me)
 
     def rest(self, me: int) -> bool:
@@ -162,9 +161,9 @@ class Crew:
                 self._called_at = -NEVER  # it has not waited for the GIL to be let go of
             else:
                 self._resting.append(me)
-                self._release()
+                self._lock.release()
                 self._beds[me].acquire()
-                self._acquire()
+                self._lock.acquire()
             if self._stand_by(me):
                 return True
         return False
@@ -228,9 +227,9 @@ class Crew:
                 if is_same:
                     pause = _PAUSE
             began = self._clock()
-            self._release()
+            self._lock.release()
             self._sleep(pause)
-            self._acquire()
+            self._lock.acquire()
             waited = self._clock() - began - pause
             pause = _MOMENT
         return False

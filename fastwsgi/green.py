@@ -104,6 +104,7 @@ def primitives() -> dict[str, Any]:
         "switch_interval": NEVER if is_green else sys.getswitchinterval() if gil.has_gil() else 0.0,
         "clock": time.monotonic,
         "sleep": time.sleep,
+        "lock": Lock() if is_green else None,
         "make_lock": Lock if is_green else threading.Lock,
     }
 

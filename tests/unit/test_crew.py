@@ -57,6 +57,7 @@ class Stage:
             switch_interval=interval,
             clock=lambda: self.now,
             sleep=self.sleep,
+            lock=self.make_lock(),
             make_lock=self.make_lock,
         )
 
@@ -418,6 +419,7 @@ def test_real_threads_take_turns() -> None:
             switch_interval=INTERVAL,
             clock=time.monotonic,
             sleep=time.sleep,
+            lock=None,
             make_lock=threading.Lock,
         )
         run(0)
