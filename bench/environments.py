@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from .servers import Server
 
-__all__ = ["FOLDER", "NotInstalled", "prepare"]
+__all__ = ["FOLDER", "NotInstalled", "install", "prepare"]
 
 FOLDER = ROOT / "build" / "bench"
 _FRAMEWORKS = ("flask", "django")
@@ -43,17 +43,28 @@ def prepare(server: Server) -> str:
         return _compiled_floor()
     if not server.requirements:
         return _own(server)
-    wanted = [*server.requirements, *_frameworks()]
-    names = "-".join(one.partition(">")[0] for one in server.requirements[:2])
+    return install(server.title, server.requirements, beside=_frameworks(), needs=server.needs)
+
+
+@cache
+def install(
+    title: str, requirements: tuple[str, ...], *, beside: tuple[str, ...] = (), needs: str = ""
+) -> str:
+    """Return the path of a Python that has the requirements and what is `beside` them, made if need be.
+
+    Raises NotInstalled with the reason, and what it `needs`, if that fails.
+    """
+    wanted = [*requirements, *beside]
+    names = "-".join(one.partition(">")[0] for one in requirements[:2])
     home = FOLDER / f"{sys.implementation.cache_tag}-{names}"
     python = home / "bin" / "python"
     record = home / _RECORD
     if record.exists() and record.read_text(encoding="utf-8").splitlines() == wanted:
         return str(python)
-    print(f"installing {server.title}: {' '.join(wanted)}", file=sys.stderr, flush=True)
+    print(f"installing {title}: {' '.join(wanted)}", file=sys.stderr, flush=True)
     shutil.rmtree(home, ignore_errors=True)
     _run([sys.executable, "-m", "venv", str(home)], "no virtual environment")
-    remedy = f" (it needs {server.needs})" if server.needs else ""
+    remedy = f" (it needs {needs})" if needs else ""
     _run([str(python), "-m", "pip", "install", "--quiet", *wanted], f"it does not install{remedy}")
     record.write_text("\n".join(wanted) + "\n", encoding="utf-8")
     return str(python)
@@ -64,14 +75,14 @@ def _own(server: Server) -> str:
     return sys.executable
 
 
-def _frameworks() -> list[str]:
+def _frameworks() -> tuple[str, ...]:
     found = []
     for name in _FRAMEWORKS:
         try:
             found.append(f"{name}=={version(name)}")
         except PackageNotFoundError:
             found.append(name)
-    return found
+    return tuple(found)
 
 
 def _compiled_floor() -> str:
