@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -143,7 +144,15 @@ def test_the_master_runs_and_gives_the_exit_code(masters: list[FakeMaster]) -> N
 
 def test_argv_of_the_process(masters: list[FakeMaster], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["fastwsgi", "-w", "2", "app"])
-    assert cli.main() == 42
+    # It takes this process for one that ends, and has it ignore what asks for that.
+    ends = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+    before = [signal.getsignal(number) for number in ends]
+    try:
+        assert cli.main() == 42
+        assert {signal.getsignal(number) for number in ends} == {signal.SIG_IGN}
+    finally:
+        for number, handler in zip(ends, before, strict=True):
+            signal.signal(number, handler)
     assert masters[0].cfg.workers == 2
 
 
