@@ -23,15 +23,34 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from ._io_py import IO
+    from ._lines_py import Lines
     from ._lock_py import Lock
     from ._parser_py import Parser
     from ._places_py import Places
     from ._serializer_py import Serializer
 
-__all__ = ["IO", "ONE_SOURCE", "TWINS", "Lock", "Parser", "Places", "Serializer", "compiled", "describe"]
+__all__ = [
+    "IO",
+    "ONE_SOURCE",
+    "TWINS",
+    "Lines",
+    "Lock",
+    "Parser",
+    "Places",
+    "Serializer",
+    "compiled",
+    "describe",
+]
 
-TWINS: Final = ("_parser", "_io", "_serializer", "_places", "_lock")
-"""Written twice: `_x.pyx`, and `_x_py.py` with the same interface."""
+TWINS: Final = {
+    "_parser": "Parser",
+    "_io": "IO",
+    "_serializer": "Serializer",
+    "_places": "Places",
+    "_lock": "Lock",
+    "_lines": "Lines",
+}
+"""Written twice, `_x.pyx` and `_x_py.py` with the same interface; and the class in it."""
 
 ONE_SOURCE: Final = (
     "request",
@@ -101,7 +120,7 @@ if not compiled:
 
 def __getattr__(name: str) -> Any:
     """Import a twin when it is first asked for: deciding is cheap, loading is not."""
-    for twin, class_name in zip(TWINS, ("Parser", "IO", "Serializer", "Places", "Lock"), strict=True):
+    for twin, class_name in TWINS.items():
         if name == class_name:
             module = importlib.import_module(f"{__package__}.{twin if compiled else f'{twin}_py'}")
             return getattr(module, class_name)

@@ -1,4 +1,4 @@
-"""Formats of access-log lines, in gunicorn's atoms, or JSON: each is compiled once, into one function.
+"""Formats of access-log lines, in gunicorn's atoms, or JSON: each is compiled once, into a plan (`Lines`).
 
 Must not know: files, logging. Invariant: one request is one line, whatever a client sent.
 """
@@ -13,9 +13,26 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from .. import _impl
+from .._lines_py import (
+    CALL,
+    DERIVED,
+    FILLED,
+    NOTHING,
+    SCALED,
+    SIZE,
+    STAMP,
+    STATUS,
+    TEXT,
+    clean,
+    value_of,
+)
 from ..errors import ConfigError
+
+if TYPE_CHECKING:
+    from .._lines_py import Step
 
 __all__ = [
     "JSON",
@@ -34,55 +51,35 @@ JSON = "json"
 
 LogFunction = Callable[[Mapping[str, Any], str, Sequence[tuple[str, str]] | None, int, float], None]
 
-# gunicorn's atoms, as Python expressions over the parameters of the generated function below.
-_TEXT_ATOMS = {
-    "h": 'environ["REMOTE_ADDR"] or "-"',
-    "u": 'user(environ["HTTP_AUTHORIZATION"]) if "HTTP_AUTHORIZATION" in environ else "-"',
-    "r": '" ".join((environ["REQUEST_METHOD"], environ["RAW_URI"], environ["SERVER_PROTOCOL"]))',
-    "m": 'environ["REQUEST_METHOD"]',
-    "U": 'environ["PATH_INFO"]',
-    "q": 'environ["QUERY_STRING"]',
-    "H": 'environ["SERVER_PROTOCOL"]',
-    "f": 'environ["HTTP_REFERER"] if "HTTP_REFERER" in environ else "-"',
-    "a": 'environ["HTTP_USER_AGENT"] if "HTTP_USER_AGENT" in environ else "-"',
-    "l": '"-"',
-    "t": "stamp",
-    "s": 'status[:3] or "-"',
-    "b": "nbytes",
-    "L": '"%.6f" % seconds',
-    "p": '"<%d>" % getpid()',
+_Atom = tuple[int, Any]
+
+_REQUEST_LINE = ("REQUEST_METHOD", "RAW_URI", "SERVER_PROTOCOL")
+
+# gunicorn's atoms, as steps of a plan.
+_ATOMS: dict[str, _Atom] = {
+    "r": (CALL, lambda *request: " ".join(str(request[0].get(name, "-")) for name in _REQUEST_LINE)),
+    "h": (FILLED, "REMOTE_ADDR"),
+    "u": (DERIVED, ("HTTP_AUTHORIZATION", lambda value: user(str(value)))),
+    "m": (TEXT, "REQUEST_METHOD"),
+    "U": (TEXT, "PATH_INFO"),
+    "q": (TEXT, "QUERY_STRING"),
+    "H": (TEXT, "SERVER_PROTOCOL"),
+    "f": (TEXT, "HTTP_REFERER"),
+    "a": (TEXT, "HTTP_USER_AGENT"),
+    "t": (STAMP, None),
+    "s": (STATUS, None),
+    "b": (SIZE, None),
+    "B": (SIZE, None),
+    "T": (SCALED, 1.0),
+    "M": (SCALED, 1e3),
+    "D": (SCALED, 1e6),
+    "L": (CALL, lambda *request: f"{request[-1]:.6f}"),
+    "p": (CALL, lambda *_request: f"<{os.getpid()}>"),
 }
-_NUMBER_ATOMS = {"B": "nbytes", "T": "int(seconds)", "M": "int(seconds * 1e3)", "D": "int(seconds * 1e6)"}
+_NUMBERS = "BTMD"
 
 _FIELD = re.compile(r"%(?:(%)|\(([^)]*)\)([-+ #0]*[0-9]*(?:\.[0-9]+)?)([a-zA-Z]))")
 _NAMED = re.compile(r"\{([\w.-]+)\}([ioe])", re.ASCII)
-
-_TEMPLATE = """\
-def compile_log(append, clock, stamp_of, user, header, getpid, clean, unsafe, known):
-    first = last = 0.0
-    stamp = ""
-    def log(environ, status, headers, nbytes, seconds):
-        nonlocal first, last, stamp
-        now = clock()
-        if not first <= now < last:
-            first = now // 1
-            last = first + 1
-            stamp = stamp_of(first)
-        try:
-            line = f'{fast}'.encode()
-            plain = line.translate(unsafe) == line{counts}
-        except (KeyError, TypeError, UnicodeError):
-            plain = False
-        if not plain:
-            environ = known(environ)
-            line = f'{slow}'.encode("utf-8", "backslashreplace")
-        append(line)
-    return log
-"""
-
-# What a line must not hold unless the format itself put it there: control characters, which would forge lines
-# or steer terminals; the quote and the backslash, which end a quoted value; all but ASCII.
-_ESCAPED = re.compile(r"[^ !#-\[\]-~]")
 
 
 class Known(dict[str, Any]):
@@ -92,48 +89,35 @@ class Known(dict[str, Any]):
         return "-"
 
 
-def compile_format(fmt: str, append: Callable[[bytes], None], clock: Callable[[], float]) -> LogFunction:
-    """Make the function that formats one line of format `fmt` and appends it.
-
-    One function with one f-string is the cheapest form of a plan. Nearly all lines hold nothing that needs an
-    escape: the finished line is checked as a whole. If it has a special character that the format has not, or
-    more of one (quotes) than the format, it is made again with every value escaped.
+def compile_format(fmt: str, lines: list[bytes], clock: Callable[[], float] = time.time) -> LogFunction:
+    """Make the function that appends a line of format `fmt` to `lines`.
 
     Raises:
         ConfigError: the format is not one.
     """
     if fmt == JSON:
-        return _json_log(append, clock)
-    fast: list[str] = []
-    slow: list[str] = []
-    literals = ""
-    for literal, expression in _split(fmt):
-        literals += literal
-        quoted = literal.encode("unicode_escape").decode("ascii").replace("'", "\\'")
-        quoted = quoted.replace("{", "{{").replace("}", "}}")
-        fast.append(quoted + (f"{{{expression}}}" if expression else ""))
-        slow.append(quoted + (f"{{clean({expression})}}" if expression else ""))
-    special = sorted(set(_ESCAPED.findall(literals)))
-    # Each byte that a line must not hold becomes another: NUL as well.
-    unsafe = bytes(c ^ 1 if _ESCAPED.match(chr(c)) and chr(c) not in special else c for c in range(256))
-    counts = "".join(f" and line.count({c.encode()}) == {literals.count(c)}" for c in special)
-    parts = {"fast": "".join(fast), "slow": "".join(slow), "counts": counts}
-    source = re.sub(r"\{(\w+)\}", lambda match: parts[match[1]], _TEMPLATE)
-    scope: dict[str, Any] = {}
-    exec(source, scope)  # noqa: S102 - every expression in it is from the tables above, literals are quoted
-    log: LogFunction = scope["compile_log"](
-        append, clock, _stamp, user, _header, os.getpid, clean, unsafe, Known
-    )
-    return log
+        return _json_log(lines.append, clock)
+    return _impl.Lines(list(_plan(fmt)), lines, clock, _stamp).log
+
+
+def _plan(fmt: str) -> Iterator[Step]:
+    text = ""
+    for literal, atom in _split(fmt):
+        text += literal
+        if atom is None:
+            continue
+        yield text.encode("utf-8", "backslashreplace"), *atom
+        text = ""
+    yield text.encode("utf-8", "backslashreplace"), NOTHING, None
 
 
 def check_format(fmt: str) -> None:
     """Raise ConfigError if `fmt` is not a format of access-log lines."""
-    compile_format(fmt, lambda _line: None, time.time)
+    compile_format(fmt, [])
 
 
-def _split(fmt: str) -> Iterator[tuple[str, str]]:
-    """Yield the format as pairs of a literal and the expression that follows it, "" for none."""
+def _split(fmt: str) -> Iterator[tuple[str, _Atom | None]]:
+    """Yield the format as pairs of a literal and the atom that follows it, if one does."""
     position = 0
     for match in _FIELD.finditer(fmt):
         literal = fmt[position : match.start()]
@@ -141,16 +125,23 @@ def _split(fmt: str) -> Iterator[tuple[str, str]]:
         position = match.end()
         percent, name, width, conversion = match.groups()
         if percent:
-            yield literal + "%", ""
+            yield literal + "%", None
         elif match[0] == "%(r)s":
-            # The three parts cost less each by itself than joined first.
-            yield literal, _TEXT_ATOMS["m"]
-            yield " ", _named("RAW_URI", "e")
-            yield " ", _TEXT_ATOMS["H"]
+            # The three parts cost less each by itself.
+            for name in _REQUEST_LINE:
+                yield literal, (TEXT, name)
+                literal = " "
         else:
-            yield literal, _expression(name, width, conversion, fmt)
+            if conversion != "s" and not (conversion in "di" and name in _NUMBERS):
+                msg = f"access_log_format = {fmt!r}: %({name}){width}{conversion} must be %({name}){width}s"
+                raise ConfigError(msg)
+            atom = _atom(name)
+            if width:
+                atom = _laid_out(f"%{width}{conversion}", atom)
+            # As in gunicorn, an atom that is not known is a dash.
+            yield (literal, atom) if atom else (f"{literal}-", None)
     _refuse_percent(fmt[position:], fmt)
-    yield fmt[position:], ""
+    yield fmt[position:], None
 
 
 def _refuse_percent(literal: str, fmt: str) -> None:
@@ -159,27 +150,28 @@ def _refuse_percent(literal: str, fmt: str) -> None:
         raise ConfigError(msg)
 
 
-def _expression(name: str, width: str, conversion: str, fmt: str) -> str:
+def _atom(name: str) -> _Atom | None:
     named = _NAMED.fullmatch(name)
-    # As in gunicorn, an atom that is not known is a dash.
-    expression = _named(named[1], named[2]) if named else (_TEXT_ATOMS | _NUMBER_ATOMS).get(name, '"-"')
-    if conversion != "s" and not (conversion in "di" and name in _NUMBER_ATOMS):
-        msg = f"access_log_format = {fmt!r}: %({name}){width}{conversion} must be %({name}){width}s"
-        raise ConfigError(msg)
-    return f'"%{width}{conversion}" % ({expression},)' if width else expression
-
-
-def _named(name: str, source: str) -> str:
+    if not named:
+        return _ATOMS.get(name)
+    name, source = named.groups()
     if source == "o":
-        return f'header(headers, "{name.lower()}")'
+        return CALL, lambda *request: _header(request[2], name.lower())
     if source == "i":
         name = name.upper().replace("-", "_")
-        name = name if name in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{name}"
-    elif name == "RAW_URI":
-        return f'environ["{name}"]'  # always there, and part of the default format
+        return TEXT, name if name in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{name}"
+    if name == name.upper():
+        return TEXT, name
     # gunicorn takes the names of variables in any case; environ has them in one of two.
-    names = dict.fromkeys((name, name.upper()))
-    return "".join(f'str(environ["{n}"]) if "{n}" in environ else ' for n in names) + '"-"'
+    return CALL, lambda *request: request[0].get(name, request[0].get(name.upper(), "-"))
+
+
+def _laid_out(layout: str, atom: _Atom | None) -> _Atom:
+    if atom is None:
+        return CALL, lambda *_request: layout % "-"
+    if atom == _ATOMS["t"]:
+        return CALL, lambda *_request: layout % now()
+    return CALL, lambda *request: layout % (value_of(*atom, *request),)
 
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -204,11 +196,6 @@ def user(authorization: str) -> str:
 
 def _header(headers: Sequence[tuple[str, str]] | None, name: str) -> str:
     return next((value for key, value in headers or () if key.lower() == name), "-")
-
-
-def clean(value: object) -> str:
-    """Escape what must not be in a line unless the format has put it there."""
-    return _ESCAPED.sub(_escape, str(value))
 
 
 # --- JSON -----------------------------------------------------------------------------------------------
@@ -284,10 +271,3 @@ def _decoded(text: Any) -> Any:
 def now() -> str:
     """Return the time as lines have it: [28/Nov/2026:14:00:00 +0000]."""
     return _stamp(time.time())
-
-
-def _escape(match: re.Match[str]) -> str:
-    if match[0] in '"\\':
-        return f"\\{match[0]}"  # as gunicorn and Apache write a quote, and programs that read logs expect it
-    code = ord(match[0])
-    return f"\\x{code:02x}" if code <= 0xFF else f"\\u{code:04x}"

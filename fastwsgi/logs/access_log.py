@@ -47,7 +47,7 @@ class AccessLog:
         self._waiting = b""  # what a full pipe did not take
         self._failing = False
         self._is_pipe = stat.S_ISFIFO(os.fstat(fd).st_mode)
-        self.log = compile_format(fmt, self._lines.append, clock)
+        self.log = compile_format(fmt, self._lines, clock)
 
     @classmethod
     def open(cls, target: str, fmt: str) -> AccessLog:

@@ -70,7 +70,7 @@ def gunicorns_line(name: str, environ: dict[str, Any], seconds: float) -> str:
 
 def compiled_line(name: str, environ: dict[str, Any], seconds: float) -> str:
     lines: list[bytes] = []
-    log = access_format.compile_format(f"%({name})s", lines.append, lambda: 0.0)
+    log = access_format.compile_format(f"%({name})s", lines, lambda: 0.0)
     log(environ, "200 OK", HEADERS, 512, seconds)
     return lines[0].decode()
 
@@ -117,7 +117,7 @@ def test_atoms_are_safe_in_a_line() -> None:
 
 def json_line(environ: dict[str, Any], status: str = "200 OK", now: float = 1_700_000_000.25) -> Any:
     lines: list[bytes] = []
-    log = access_format.compile_format("json", lines.append, lambda: now)
+    log = access_format.compile_format("json", lines, lambda: now)
     log(environ, status, HEADERS, 512, 1.2345678)
     [line] = lines
     text = line.decode("ascii")
