@@ -63,6 +63,7 @@ ONE_SOURCE: Final = (
     "runner",
     "tunnel",
     "channel",
+    "acceptor",
     "reception",
     "crew",
     "seats",

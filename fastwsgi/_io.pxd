@@ -39,7 +39,8 @@ cdef class IO:
     cpdef int events(self, int index) except -1
     cpdef int accept(self, int listener_fd) except -2
     cpdef object recv(self, int fd)
-    cpdef Py_ssize_t send(self, int fd, bytes data, Py_ssize_t offset=*) except -1
+    cpdef object hurry(self, int fd)
+    cpdef Py_ssize_t send(self, int fd, bytes data, Py_ssize_t offset=*, bint is_last=*) except -1
     cpdef Py_ssize_t sendv(self, int fd, list parts, Py_ssize_t offset=*) except -1
     cpdef Py_ssize_t sendfile(self, int fd, int file_fd, long long offset, Py_ssize_t count) except -2
     cpdef object shutdown_write(self, int fd)

@@ -4,7 +4,7 @@
 None of the calls on a socket can block, so they are made with the GIL held; it is released only for a wait
 that would block, since releasing it costs more than most of the calls. One IO belongs to one loop, whose lock
 guards it; without that lock `wait` may be called, which only one thread does at a time, and what touches
-nothing but descriptors: `send`, `sendv`, `sendfile`, `monotonic`.
+nothing but descriptors: `hurry`, `send`, `sendv`, `sendfile`, `monotonic`.
 """
 
 cimport cython
@@ -13,8 +13,10 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.exc cimport PyErr_SetFromErrno
 from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
+from cpython.unicode cimport PyUnicode_DecodeASCII
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.math cimport ceil
+from libc.stdint cimport uint8_t
 from libc.string cimport memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from posix.unistd cimport close as os_close
@@ -35,6 +37,7 @@ cdef extern from "_os.h" nogil:
     const char *OS_POLLER_NAME
     enum:
         MSG_NOSIGNAL
+        MSG_MORE
     int os_poller_open()
     int os_poller_add(int poller, int fd, uint32_t tag, int events)
     int os_poller_add_listener(int poller, int fd, uint32_t tag)
@@ -87,6 +90,18 @@ cdef extern from "<netinet/tcp.h>" nogil:
 cdef extern from "<arpa/inet.h>" nogil:
     const char *inet_ntop(int family, const void *address, char *text, socklen_t size)
     unsigned short ntohs(unsigned short number)
+
+
+cdef inline Py_ssize_t put_number(char *text, unsigned int number) noexcept:
+    """Write `number`, of five digits at the most, and return how many it has."""
+    # Invariant: text has room for them.
+    cdef Py_ssize_t size = 1 + (number > 9) + (number > 99) + (number > 999) + (number > 9999)
+    cdef Py_ssize_t at = size
+    while at:
+        at -= 1
+        text[at] = <char>(0x30 + number % 10)
+        number //= 10
+    return size
 
 
 cdef inline bint would_block() noexcept:
@@ -228,14 +243,12 @@ cdef class IO:
     cpdef int accept(self, int listener_fd) except -2:
         cdef sockaddr_storage address
         cdef socklen_t size = sizeof(address)
-        cdef int on = 1
         cdef int fd = os_accept(listener_fd, <sockaddr *>&address, &size)
         if fd < 0:
             if errno in nobody:
                 return -1
             PyErr_SetFromErrno(OSError)
         if address.ss_family == AF_INET or address.ss_family == AF_INET6:
-            setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on))
             self.set_peer(&address)
         else:
             self.peer_addr = self.peer_port = ""
@@ -244,15 +257,25 @@ cdef class IO:
     cdef object set_peer(self, void *address):
         # Invariant: address is a sockaddr_storage whose family is AF_INET or AF_INET6.
         cdef char text[64]
+        cdef const uint8_t *octets
+        cdef Py_ssize_t size = 0
         cdef unsigned short port
+        cdef int i
         if (<sockaddr_storage *>address).ss_family == AF_INET:
-            inet_ntop(AF_INET, &(<sockaddr_in *>address).sin_addr, text, sizeof(text))
+            # inet_ntop goes through sprintf, which costs more than all else that is done for a connection here.
+            octets = <const uint8_t *>&(<sockaddr_in *>address).sin_addr
+            for i in range(4):
+                if i:
+                    text[size] = b"."
+                    size += 1
+                size += put_number(text + size, octets[i])
+            self.peer_addr = PyUnicode_DecodeASCII(text, size, NULL)
             port = (<sockaddr_in *>address).sin_port
         else:
             inet_ntop(AF_INET6, &(<sockaddr_in6 *>address).sin6_addr, text, sizeof(text))
+            self.peer_addr = (<bytes>text).decode("ascii")
             port = (<sockaddr_in6 *>address).sin6_port
-        self.peer_addr = (<bytes>text).decode("ascii")
-        self.peer_port = str(ntohs(port))
+        self.peer_port = PyUnicode_DecodeASCII(text, put_number(text, ntohs(port)), NULL)
 
     cpdef object recv(self, int fd):
         cdef Py_ssize_t size
@@ -265,12 +288,17 @@ cdef class IO:
             if errno != EINTR:
                 PyErr_SetFromErrno(OSError)
 
-    cpdef Py_ssize_t send(self, int fd, bytes data, Py_ssize_t offset=0) except -1:
+    cpdef object hurry(self, int fd):
+        cdef int on = 1
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on))  # fails only where the peer has gone
+
+    cpdef Py_ssize_t send(self, int fd, bytes data, Py_ssize_t offset=0, bint is_last=False) except -1:
         cdef Py_ssize_t sent
+        cdef int flags = MSG_NOSIGNAL | MSG_MORE if is_last else MSG_NOSIGNAL
         if not 0 <= offset <= PyBytes_GET_SIZE(data):
             raise ValueError(f"offset {offset} is outside of the data")
         while True:
-            sent = send(fd, PyBytes_AS_STRING(data) + offset, PyBytes_GET_SIZE(data) - offset, MSG_NOSIGNAL)
+            sent = send(fd, PyBytes_AS_STRING(data) + offset, PyBytes_GET_SIZE(data) - offset, flags)
             if sent >= 0:
                 return sent
             if would_block():

@@ -122,7 +122,6 @@ class IO:
             raise
         connection.setblocking(False)
         if connection.family in (socket.AF_INET, socket.AF_INET6):
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.peer_addr, self.peer_port = address[0].partition("%")[0], str(address[1])
         else:
             self.peer_addr = self.peer_port = ""
@@ -135,8 +134,22 @@ class IO:
         except BlockingIOError:
             return None
 
-    def send(self, fd: int, data: bytes, offset: int = 0) -> int:
-        """Send `data` from `offset` on; return how much was taken, 0 if the socket is full."""
+    def hurry(self, fd: int) -> None:
+        """Have all that is sent from now on leave at once (TCP_NODELAY); not for a Unix socket."""
+        borrowed = _Socket(fileno=fd)
+        try:
+            borrowed.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError:  # the peer has gone, as the next send will tell
+            pass
+        finally:
+            borrowed.detach()
+
+    def send(self, fd: int, data: bytes, offset: int = 0, is_last: bool = False) -> int:  # noqa: ARG002
+        """Send `data` from `offset` on; return how much was taken, 0 if the socket is full.
+
+        What `is_last` may be kept until the descriptor is closed, which is to be at once: it then leaves in
+        one packet with the end of the stream.
+        """
         try:
             return os.write(fd, memoryview(data)[offset:] if offset else data)
         except BlockingIOError:

@@ -32,6 +32,10 @@
 #define MSG_NOSIGNAL 0 /* macOS: SO_NOSIGPIPE at accept; CPython ignores SIGPIPE besides */
 #endif
 
+#ifndef MSG_MORE
+#define MSG_MORE 0 /* not on macOS and the BSDs: the end of the stream has a packet of its own there */
+#endif
+
 enum { OS_READ = 1, OS_WRITE = 2, OS_HANGUP = 4 };
 
 /* One event of a batch. `tag` is the caller's: it tells a descriptor from an earlier one of that number. */

@@ -31,7 +31,7 @@ cdef class Channel(Timed):
     cdef readonly object tunnel
     cdef CIO _io
     cdef Py_ssize_t _offset, _discards
-    cdef bint _registered
+    cdef bint _registered, _is_hurried
 
     cpdef object wait_for(self, int events)
     cpdef bint is_idle(self)
@@ -39,7 +39,7 @@ cdef class Channel(Timed):
     cpdef bint owes(self) except -1
     cpdef object receive(self)
     @cython.locals(out=list, parts=list, sent=Py_ssize_t)
-    cpdef int send(self) except -1
+    cpdef int send(self, bint is_last=*) except -1
     @cython.locals(outcome=int)
     cpdef bint send_through(self, Py_ssize_t left=*) except -1
     @cython.locals(connection=Connection, piece=bytes)
@@ -57,6 +57,7 @@ cdef class Channel(Timed):
     cpdef bint discard(self) except -1
     cpdef object forget(self)
     cpdef object close(self)
+    cdef object _hurry(self)
     cdef bint _is_reset(self) except -1
     @cython.locals(now=double, give_up=double)
     cdef bint _wait(self, event, double timeout) except -1

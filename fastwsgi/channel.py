@@ -44,6 +44,7 @@ class Channel(Timed):
     __slots__ = (
         "_discards",
         "_io",
+        "_is_hurried",
         "_offset",
         "_registered",
         "arrived",
@@ -93,6 +94,7 @@ class Channel(Timed):
         self.tunnel: Any = None if endpoint.open_tunnel is None else endpoint.open_tunnel(io.peer_addr)
         self._io = io
         self._registered = False
+        self._is_hurried = io.peer_port == ""  # a Unix socket knows no Nagle
         self._discards = 0  # bytes that may still be thrown away
         self._offset = 0  # bytes already sent of the first piece of `out`
 
@@ -125,20 +127,26 @@ class Channel(Timed):
         data = self._io.recv(self.fd)
         return data if self.tunnel is None or data is None else self._open(data)
 
-    def send(self) -> int:
-        """Send `out`; return DRAINED, FULL if the socket takes no more now, GONE if the client has gone."""
+    def send(self, is_last: bool = False) -> int:
+        """Send `out`; return DRAINED, FULL if the socket takes no more now, GONE if the client has gone.
+
+        `is_last` is true if the descriptor will be closed as soon as `out` is drained.
+        """
         if self.broken:
             return GONE
+        out = self.connection.out
+        # One piece that leaves with the end of the stream has nothing behind it that could be held back.
+        if not self._is_hurried and (not is_last or len(out) != 1 or self.tunnel is not None):
+            self._hurry()
         if self.tunnel is not None:
             return self._send_sealed()
-        out = self.connection.out
         try:
             while out:
                 first = out[0]
                 if type(first) is not bytes:
                     sent = self._send_region(out, first)
                 elif len(out) == 1:
-                    sent = self._io.send(self.fd, first, self._offset)
+                    sent = self._io.send(self.fd, first, self._offset, is_last)
                     if sent + self._offset == len(first):
                         self._offset = 0
                         self.sends += 1
@@ -251,6 +259,8 @@ class Channel(Timed):
     def give(self) -> tuple[int, bytes]:
         """Give the connection to the app: return a descriptor for it, and what was read ahead."""
         self.forget()
+        if not self._is_hurried:
+            self._hurry()
         return os.dup(self.fd), self.connection.give()
 
     def is_given(self) -> bool:
@@ -316,6 +326,11 @@ class Channel(Timed):
         self.forget()
         self._io.close_fd(self.fd)
         self.fd = -1
+
+    def _hurry(self) -> None:
+        """Have nothing wait until the client has acknowledged what was sent before it (Nagle's algorithm)."""
+        self._is_hurried = True
+        self._io.hurry(self.fd)
 
     def _is_reset(self) -> bool:
         """Return whether the client has gone; one that has only sent its last byte may still read."""

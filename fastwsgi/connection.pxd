@@ -22,7 +22,7 @@ cdef class Connection:
     cdef readonly long long served
     cdef Endpoint _endpoint
     cdef str _remote_addr, _remote_port
-    cdef bint _trusted
+    cdef bint _trusted, _is_last
     cdef dict _base
     cdef object _buffer
     cdef Py_ssize_t _offset, _searched
@@ -33,11 +33,14 @@ cdef class Connection:
     cdef double _began, _seen
 
     cpdef bint is_closing(self)
+    cpdef bint is_over(self)
     cpdef bint is_busy(self)
     cpdef bint is_streaming(self)
     cpdef bint is_idle(self)
     cpdef bint wants_more(self) except -1
     cpdef bint ahead(self)
+    @cython.locals(pending=Py_ssize_t)
+    cpdef Py_ssize_t pending(self) except -1
     cpdef Request receive(self, bytes data, double now)
     @cython.locals(request=Request, start=Py_ssize_t, keepalive=double)
     cpdef Request next_request(self, double now)

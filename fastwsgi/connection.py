@@ -59,6 +59,7 @@ class Connection:
         "_buffer",
         "_decoder",
         "_endpoint",
+        "_is_last",
         "_offset",
         "_remote_addr",
         "_remote_port",
@@ -99,12 +100,17 @@ class Connection:
         self._request: Request | None = None  # the one whose body is on its way
         self._body: Body | None = None
         self._decoder: ChunkedDecoder | None = None
+        self._is_last = False  # the client has said that it will send no request after the latest
         self._to_come = 0  # bytes of a body framed by Content-Length
         self._began = self._seen = now  # when a request's first bytes came, and its latest
 
     def is_closing(self) -> bool:
         """Return whether the connection is to be closed once `out` is sent."""
         return self.state == CLOSING
+
+    def is_over(self) -> bool:
+        """Return whether all is over but for `out`: nothing more will come, and what came was used."""
+        return self.state == CLOSING and not self.unread and (self._is_last or self.ended)
 
     def is_busy(self) -> bool:
         """Return whether a request is being answered."""
@@ -130,7 +136,11 @@ class Connection:
 
     def pending(self) -> int:
         """Return how many bytes in memory are in `out`."""
-        return sum(len(piece) for piece in self.out if type(piece) is bytes)
+        pending = 0
+        for piece in self.out:  # compiled, a generator would be an object
+            if type(piece) is bytes:
+                pending += len(piece)
+        return pending
 
     def receive(self, data: bytes, now: float) -> Request | None:
         """Take bytes that have come; return a request that is whole by now, if there is one.
@@ -364,6 +374,8 @@ class Connection:
         self.state = BUSY
         self.deadline = NEVER
         self.served += 1
+        # Some clients send a line end after a body (RFC 9112 §2.2).
+        self._is_last = not request.keep_alive and request.content_length == 0
         return request
 
     def _release_body(self) -> None:

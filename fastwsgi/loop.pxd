@@ -2,6 +2,7 @@ cimport cython
 
 from ._io cimport IO as CIO
 from ._places cimport Places as CPlaces
+from .acceptor cimport Acceptor
 from .channel cimport Channel
 from .connection cimport Connection
 from .crew cimport Crew
@@ -61,9 +62,9 @@ cdef class Loop:
     @cython.locals(now=double, wall=double)
     cdef object _beat(self)
     @cython.locals(channel=Channel)
-    cdef object _accept(self, acceptor, Runner me)
+    cdef object _accept(self, Acceptor acceptor, Runner me)
     @cython.locals(channel=Channel, idle=Channel)
-    cdef Channel _take(self, acceptor)
+    cdef Channel _take(self, Acceptor acceptor)
     cdef object _share(self)
     cdef bint _may_hold(self)
     @cython.locals(channel=Channel, current=Channel)

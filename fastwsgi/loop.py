@@ -86,9 +86,7 @@ class Loop:
         """
         self._error_log, self._access_log = error_log, access_log
         self._heartbeat, self._leave = heartbeat, leave
-        self._io = IO()
-        self._deadlines = Deadlines()
-        self._backlog = cfg.backlog
+        self._io, self._deadlines = IO(), Deadlines()
         self._held: list[Channel] = []
         self._held_since = 0.0
         self._runnable: list[Channel] = []
@@ -99,7 +97,7 @@ class Loop:
         self._now = self._polled = self._io.monotonic()
         self._next_beat = self._next_second = 0.0
         self._pace = 0.0  # seconds: the longest of the app's recent times, fading
-        self._keeps_alive = cfg.keepalive > 0
+        self._backlog, self._keeps_alive = cfg.backlog, cfg.keepalive > 0
         self._stopped = self._stopping = False
         self._stop_at = NEVER
         # Threads.
@@ -368,6 +366,7 @@ class Loop:
         self._current = None
         is_left = self._runnable or self._held or self._due or self._has_work()
         longest = _YIELDS_FOR if self._reception.yields else BEAT
+        self._reception.show()
         timeout = 0.0 if is_left else self._deadlines.wait(self._now, longest)
         if timeout > 0.0 and self._seats.has_room():
             self._io.show(NEVER)
@@ -473,7 +472,7 @@ class Loop:
 
     def _flush(self, channel: Channel) -> bool:
         """Send all of `out`; if the socket does not take it, wait for WRITE, and return False."""
-        outcome = channel.send()
+        outcome = channel.send(channel.connection.is_over())
         if outcome == DRAINED:
             return True
         if outcome == GONE:
@@ -496,5 +495,6 @@ class Loop:
         self._deadlines.cancel(channel)
         channel.close()
         channel.connection.close()
-        self._channels.discard(channel)
-        self._share()
+        self._reception.part(channel)
+        if not self._reception.is_open:
+            self._share()

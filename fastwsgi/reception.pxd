@@ -1,6 +1,7 @@
 cimport cython
 
 from ._io cimport IO as CIO
+from .acceptor cimport Acceptor
 from .channel cimport Channel
 from .connection cimport Connection
 
@@ -13,7 +14,7 @@ cdef class Reception:
     cdef readonly list acceptors
     cdef readonly set channels
     cdef readonly bint is_open, yields
-    cdef bint _has_siblings
+    cdef bint _has_siblings, _is_stale
     cdef CIO _io
     cdef object _error_log, _company
     cdef Py_ssize_t _limit
@@ -24,9 +25,11 @@ cdef class Reception:
     cpdef object reopen(self, double now)
     @cython.locals(count=Py_ssize_t)
     cpdef object share(self, bint is_free, double now)
+    cpdef object part(self, Channel channel)
+    cpdef object show(self)
     cpdef object stop_sharing(self, double now)
     @cython.locals(io=CIO, fd=int, connection=Connection, channel=Channel)
-    cpdef Channel take(self, acceptor, double now)
+    cpdef Channel take(self, Acceptor acceptor, double now)
     cpdef bint is_crowded(self)
     @cython.locals(channel=Channel)
     cpdef list idlest(self)

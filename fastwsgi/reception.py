@@ -40,6 +40,7 @@ class Reception:
         "_error_log",
         "_has_siblings",
         "_io",
+        "_is_stale",
         "_limit",
         "acceptors",
         "channels",
@@ -66,6 +67,7 @@ class Reception:
         self._limit = limit
         self._company = company
         self._again_at = 0.0
+        self._is_stale = False  # more are shown than there are
         self._has_siblings = company is not None and company.loops > 1  # other loops of this worker
         if company is not None:
             io.show_in(company.turn)
@@ -95,11 +97,23 @@ class Reception:
         if company is not None:
             count = len(self.channels)
             company.show_connections(count)
+            self._is_stale = False
             self.yields = company.has_freer(count if is_free else ANY_NUMBER, now)
             if self.yields:
                 self.close()
                 return
         self.reopen(now)
+
+    def part(self, channel: Channel) -> None:
+        """Forget a connection that was closed."""
+        self.channels.discard(channel)
+        self._is_stale = True
+
+    def show(self) -> None:
+        """Let the other workers know how many are left, once for all that were closed in a batch."""
+        if self._is_stale and self._company is not None:
+            self._company.show_connections(len(self.channels))
+            self._is_stale = False
 
     def stop_sharing(self, now: float) -> None:
         """Take all that is in the backlog, whoever else could: the worker is about to stop."""

@@ -373,6 +373,34 @@ def test_close_forgets_what_came_ahead() -> None:
     assert not connection.ahead()
 
 
+@pytest.mark.parametrize(
+    ("data", "ends", "is_over"),
+    [
+        pytest.param(GET % 1, False, False, id="the server closes"),
+        pytest.param(GET % 1, True, True, id="the client has shut down its side"),
+        pytest.param(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", False, True, id="close"),
+        pytest.param(b"GET / HTTP/1.0\r\n\r\n", False, True, id="HTTP/1.0"),
+        pytest.param(b"GET / HTTP/1.0\r\n\r\n\r\n", False, False, id="something came behind it"),
+        pytest.param(
+            b"POST / HTTP/1.0\r\nContent-Length: 1\r\n\r\nx",
+            False,
+            False,
+            id="RFC 9112 §2.2: a line end may come behind a body",
+        ),
+    ],
+)
+def test_the_end_goes_along_with_an_answer_only_if_nothing_more_comes(
+    data: bytes, ends: bool, is_over: bool
+) -> None:
+    one = Connection(endpoint(), "192.0.2.1", "4711", 0.0)
+    assert one.receive(data, 0.0) is not None
+    if ends:
+        one.end_of_stream()
+    assert not one.is_over()
+    one.close()
+    assert one.is_over() == is_over
+
+
 def test_pending_counts_bytes_in_memory_only() -> None:
     connection = fresh()
     assert connection.pending() == 0

@@ -365,6 +365,8 @@ def test_accept(io: Any, family: socket.AddressFamily, tmp_path: Path) -> None:
         assert (io.peer_addr, io.peer_port) == (("", "") if is_unix else (name[0], str(name[1])))
         if not is_unix:
             with socket.socket(fileno=os.dup(fd)) as accepted:
+                assert not accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+                io.hurry(fd)
                 assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         io.close_fd(fd)
         assert client.recv(1) == b""
@@ -442,6 +444,15 @@ def test_send_from_an_offset(io: Any, pair: Pair) -> None:
     assert io.send(ours.fileno(), b"abcdef") == 6
     assert io.send(ours.fileno(), b"abcdef", 4) == 2
     assert theirs.recv(100) == b"abcdefef"
+
+
+def test_the_last_piece_leaves_at_the_close_at_the_latest(io: Any, tcp: Pair) -> None:
+    ours, theirs = tcp
+    assert io.send(ours.fileno(), b"abc", 0, False) == 3
+    assert io.send(ours.fileno(), b"abcdef", 1, True) == 5
+    io.close_fd(ours.detach())
+    with theirs.makefile("rb") as stream:
+        assert stream.read() == b"abcbcdef"
 
 
 def test_send_to_a_full_socket(io: Any, pair: Pair) -> None:

@@ -1,0 +1,57 @@
+"""When a channel has its socket hold nothing back (TCP_NODELAY)."""
+
+from __future__ import annotations
+
+import io
+import os
+import socket
+from contextlib import closing
+
+import pytest
+
+from fastwsgi import _impl
+from fastwsgi.channel import Channel
+from fastwsgi.connection import Connection
+from fastwsgi.endpoint import Endpoint
+from fastwsgi.forwarding import Forwarding
+from fastwsgi.request import Limits
+from fastwsgi.states import DRAINED
+
+LIMITS = Limits()
+
+
+def endpoint() -> Endpoint:
+    parser = _impl.Parser(LIMITS, Forwarding())
+    return Endpoint(parser, _impl.Serializer("fastwsgi"), {}, LIMITS, open_spool=io.BytesIO)
+
+
+@pytest.mark.parametrize(
+    ("sends", "is_hurried"),
+    [
+        pytest.param([([b"all of it"], True)], False, id="the only piece"),
+        pytest.param([([b"a piece"], False)], True, id="more may follow"),
+        pytest.param([([b"two", b"pieces"], True)], True, id="several"),
+        pytest.param([([b"a piece"], False), ([b"the last"], True)], True, id="the last of several"),
+    ],
+)
+def test_only_what_leaves_with_the_end_of_the_stream_needs_no_hurry(
+    sends: list[tuple[list[bytes], bool]], is_hurried: bool
+) -> None:
+    with (
+        closing(_impl.IO()) as ours,
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname()) as client,
+    ):
+        ours.register_listener(listener.fileno(), "listener")
+        fd = ours.accept(listener.fileno())
+        connection = Connection(endpoint(), ours.peer_addr, ours.peer_port, 0.0)
+        channel = Channel(ours, fd, endpoint(), connection)
+        for pieces, is_last in sends:
+            connection.out.extend(pieces)
+            assert channel.send(is_last) == DRAINED
+        with socket.socket(fileno=os.dup(fd)) as accepted:
+            is_set = accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert bool(is_set) == is_hurried
+        channel.close()
+        with client.makefile("rb") as stream:
+            assert stream.read() == b"".join(piece for pieces, _ in sends for piece in pieces)
