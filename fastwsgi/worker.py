@@ -12,6 +12,7 @@ Owns the order of its life: signals, title, the application, the loop, the word 
 from __future__ import annotations
 
 import faulthandler
+import gc
 import logging
 import os
 import random
@@ -172,6 +173,9 @@ class Worker:
             worn=self.ask_for_successor,
         )
         self._engine.add_reader(self._channel, self._on_master_gone)
+        # What is here now is for good: no collection need go through it again.
+        if hasattr(gc, "freeze"):  # not in PyPy
+            gc.freeze()
 
     def _serve(self, signals: Signals) -> int:
         self._engine.add_reader(signals.fd, lambda: self._on_signals(signals.take()))

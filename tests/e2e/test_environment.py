@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -47,6 +48,19 @@ def test_variables_are_there_when_the_app_is_loaded(
     options = ("-e", "COLOUR=red=green", "--env", "SIZE=", *preload)
     server = live("shown:app", *options, cwd=os.fspath(tmp_path))
     assert server.get().text == "red=green "
+
+
+@pytest.mark.skipif(not hasattr(gc, "freeze"), reason="PyPy's collector has other means")
+def test_the_collector_leaves_the_app_alone(live: Callable[..., LiveServer], tmp_path: Path) -> None:
+    """What was loaded is for good; only what requests make is gone through."""
+    (tmp_path / "frozen.py").write_text(
+        "import gc\n"
+        "LOADED = [[] for _ in range(100_000)]\n"
+        "def app(environ, start_response):\n"
+        "    start_response('200 OK', [])\n"
+        "    return [str(gc.get_freeze_count() >= len(LOADED)).encode()]\n"
+    )
+    assert live("frozen:app", cwd=os.fspath(tmp_path)).get().text == "True"
 
 
 def test_variables_at_reload(live: Callable[..., LiveServer], tmp_path: Path) -> None:
