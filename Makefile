@@ -4,6 +4,8 @@ VENV ?= .venv
 BIND ?= 127.0.0.1:8000
 WORKERS ?= 2
 ARGS ?=
+ONLY ?=
+SERVERS ?=
 EXAMPLES ?= 100000
 SECONDS ?= 120
 PYTHONS ?= python3.10 python3.11 python3.12 python3.13
@@ -18,7 +20,7 @@ pytest = { $(1) $(BIN)/python -m pytest -n $(JOBS) -m "not alone" $(2) $(ARGS) |
 SOURCES := $(wildcard fastwsgi/*.pyx fastwsgi/*.pxd fastwsgi/*.h)
 SOURCES += $(wildcard $(patsubst %.pxd,%.py,$(wildcard fastwsgi/*.pxd)))
 
-.PHONY: help build serve test test-pure test-compiled test-threads test-gevent test-kqueue test-sanitized test-pythons freethreaded fuzz soak lint types bench wheel docs annotate clean
+.PHONY: help build serve test test-pure test-compiled test-threads test-gevent test-kqueue test-sanitized test-pythons freethreaded fuzz soak lint types bench bench-quick wheel docs annotate clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -84,10 +86,11 @@ lint: $(VENV)/.dev ## ruff: rules and format
 types: $(VENV)/.dev build ## mypy, strict
 	$(BIN)/mypy
 
-bench: build ## side by side with other servers; installs them (ARGS="--quick", see bench/README.md)
-	@grep -v '^#' bench/requirements.txt | while read -r peer; do \
-	  $(BIN)/pip install --quiet "$$peer" || echo "left out, since it does not install: $$peer" >&2; done
-	$(BIN)/python -m bench.run $(ARGS)
+bench: build ## side by side with other servers, 40 minutes; installs them (ONLY=hello,flask, SERVERS=bjoern,granian)
+	$(BIN)/python -m bench.run --only "$(ONLY)" --servers "$(SERVERS)" $(ARGS)
+
+bench-quick: build ## a first look at that, in two minutes once all is installed (ONLY=, SERVERS=)
+	$(BIN)/python -m bench.run --quick --only "$(ONLY)" --servers "$(SERVERS)" $(ARGS)
 
 wheel: $(VENV)/.dev ## a wheel and a source distribution in dist/
 	$(BIN)/python -m build --outdir dist .

@@ -1,7 +1,7 @@
 /* The floor: what the machine takes for a request if a server does nothing but the unavoidable system calls.
  *
- * One epoll loop, one canned response for every blank line that arrives, in one send per read. It knows no HTTP beyond
- * the blank line and no Python. Usage: floor PORT
+ * One epoll loop, one canned response for every blank line that arrives, in one send per read; after one read that has
+ * "Connection: close" in it, another response and the end. It knows no more of HTTP, and no Python. Usage: floor PORT
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -25,7 +25,16 @@ static const char RESPONSE[] = "HTTP/1.1 200 OK\r\n"
                                "Content-Length: 13\r\n"
                                "\r\n"
                                "Hello, world!";
-enum { RESPONSE_SIZE = sizeof(RESPONSE) - 1 };
+static const char LAST_RESPONSE[] = "HTTP/1.1 200 OK\r\n"
+                                    "Server: floor\r\n"
+                                    "Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n"
+                                    "Connection: close\r\n"
+                                    "Content-Type: text/plain; charset=utf-8\r\n"
+                                    "Content-Length: 13\r\n"
+                                    "\r\n"
+                                    "Hello, world!";
+static const char CLOSE[] = "Connection: close\r\n";
+enum { RESPONSE_SIZE = sizeof(RESPONSE) - 1, LAST_RESPONSE_SIZE = sizeof(LAST_RESPONSE) - 1, CLOSE_SIZE = sizeof(CLOSE) - 1 };
 
 /* The last bytes of the previous read: a blank line may be cut by the end of a read. */
 static struct { unsigned char size; char bytes[CARRY]; } carried[MAX_FD];
@@ -78,6 +87,11 @@ static void answer(int fd)
     carried[fd].size = (unsigned char)rest;
     if (count == 0)
         return;
+    if (memmem(buffer, carry + (size_t)got, CLOSE, CLOSE_SIZE) != NULL) {
+        send(fd, LAST_RESPONSE, LAST_RESPONSE_SIZE, MSG_NOSIGNAL);
+        close(fd);
+        return;
+    }
     /* A short write would need a queue; with these sizes it means that the client stopped reading. */
     if (count > MAX_PIPELINE || send(fd, responses, count * RESPONSE_SIZE, MSG_NOSIGNAL) != (ssize_t)(count * RESPONSE_SIZE))
         close(fd);

@@ -9,7 +9,9 @@ import resource
 import shutil
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from .servers import Certificate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,12 +19,15 @@ if TYPE_CHECKING:
 __all__ = [
     "busy_seconds",
     "client_seconds",
-    "compile_floor",
     "describe_machine",
     "describe_python",
-    "missing_module",
+    "make_certificate",
     "missing_tool",
+    "open_files_limit",
 ]
+
+# Programs, and the Debian packages that have them.
+_TOOLS = {"wrk": "wrk", "taskset": "util-linux", "openssl": "openssl", "cc": "gcc"}
 
 _ASK_PYTHON = """
 import json, platform, sys
@@ -59,49 +64,34 @@ def client_seconds() -> float:
 
 def missing_tool() -> str:
     """Return which of the programs needed is not there, with its remedy; "" if all are."""
-    remedies = {"wrk": "apt install wrk", "taskset": "apt install util-linux"}
-    for name, remedy in remedies.items():
+    for name, package in _TOOLS.items():
         if shutil.which(name) is None:
-            return f"{name} is not installed ({remedy}); nothing can be measured without it"
+            return f"{name} is not installed, and needed (Debian, Ubuntu: apt install {package})"
     return ""
 
 
-def missing_module(python: str, module: str, root: Path) -> str:
-    """Return why `python` cannot import `module`; "" if it can."""
-    result = subprocess.run(
-        [python, "-c", f"import {module}"], cwd=root, capture_output=True, text=True, check=False
-    )
-    if result.returncode == 0:
-        return ""
-    return (result.stderr.strip() or f"status {result.returncode}").splitlines()[-1]
+def make_certificate(folder: Path) -> Certificate:
+    """Have OpenSSL make a key and a certificate for it in the folder."""
+    made = Certificate(folder / "chain.pem", folder / "key.pem")
+    words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost"
+    command = ["openssl", *words.split(), "-keyout", str(made.key), "-out", str(made.chain)]
+    subprocess.run(command, capture_output=True, check=True)
+    return made
 
 
-def compile_floor(root: Path) -> tuple[Path | None, str]:
-    """Compile floor.c if it is newer than its program; return the program, or None and the reason."""
-    source, program = root / "bench" / "floor.c", root / "build" / "bench" / "floor"
-    if program.exists() and program.stat().st_mtime > source.stat().st_mtime:
-        return program, ""
-    compiler = os.environ.get("CC", "cc")
-    if shutil.which(compiler) is None:
-        return None, f"no C compiler ({compiler})"
-    program.parent.mkdir(parents=True, exist_ok=True)
-    result = subprocess.run(
-        [compiler, "-O2", "-Wall", "-o", str(program), str(source)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if result.returncode:
-        return None, f"floor.c does not compile: {result.stderr.strip().splitlines()[0]}"
-    return program, ""
+def open_files_limit() -> int:
+    """Raise the limit of open files as far as it goes; servers and wrk inherit it."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return most
 
 
-def describe_python(python: str, packages: Iterable[str]) -> dict[str, object]:
+def describe_python(python: str, packages: Iterable[str]) -> dict[str, Any]:
     """Return the version of the interpreter `python` and of those of `packages` that it has."""
     result = subprocess.run(
         [python, "-c", _ASK_PYTHON, *packages], capture_output=True, text=True, check=True
     )
-    answer: dict[str, object] = json.loads(result.stdout)
+    answer: dict[str, Any] = json.loads(result.stdout)
     return answer
 
 
@@ -110,10 +100,6 @@ def describe_machine(root: Path) -> dict[str, object]:
     revision = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=root, capture_output=True, text=True, check=False
     )
-    wrk = ""
-    if shutil.which("wrk"):  # the scenarios do without
-        asked = subprocess.run(["wrk", "-v"], capture_output=True, text=True, check=False)
-        wrk = (asked.stdout or asked.stderr).split("Copyright", 1)[0].strip()
     return {
         "cpu": _cpu_model(),
         "cpus": os.cpu_count(),
@@ -121,8 +107,16 @@ def describe_machine(root: Path) -> dict[str, object]:
         "system": platform.platform(),
         "load_before": os.getloadavg(),
         "revision": revision.stdout.strip(),
-        "wrk": wrk,
+        "wrk": _first_line(["wrk", "-v"]).partition(" Copyright")[0],
+        "compiler": _first_line(["cc", "--version"]),
     }
+
+
+def _first_line(command: list[str]) -> str:
+    if shutil.which(command[0]) is None:  # the scenarios do without
+        return ""
+    asked = subprocess.run(command, capture_output=True, text=True, check=False)
+    return (asked.stdout or asked.stderr).strip().partition("\n")[0].strip()
 
 
 def _cpu_model() -> str:

@@ -1,4 +1,4 @@
-"""What is compared: the cases with their targets, and the command that starts each server.
+"""What is measured: the cases of wrk, with what is asked, in which shape, and what is to be reached.
 
 Data only: a new row is a new entry here. Nothing in this module starts or measures anything.
 """
@@ -6,197 +6,229 @@ Data only: a new row is a new entry here. Nothing in this module starts or measu
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-__all__ = ["CASES", "REFERENCES", "ROOT", "SERVERS", "Case", "Server", "Target"]
+from .apps import BODY, CHUNKS, LARGE, file_bytes
+from .servers import Shape
+from .targets import BEST, Target
 
-ROOT = Path(__file__).resolve().parent.parent
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from .servers import Certificate
+
+__all__ = ["CASES", "QUICK_CASES", "QUICK_SERVERS", "SECTIONS", "Case"]
+
+# What else a run can hold, by the name that ONLY= chooses it with.
+SECTIONS = ("footprint", "mix", "micro")
+
+QUICK_CASES = ("hello", "browser", "flask")
+QUICK_SERVERS = ("floor", "fastwsgi", "fastpysgi", "bjoern", "granian", "gunicorn-gthread")
 
 _PAGE = "/shop/item/123456"
+_FORM = b"0123456789abcdef" * 640
+_NO_FLOOR: Mapping[str, str] = {"floor": "it knows no application"}
+_NO_PIPELINE: Mapping[str, str] = {
+    **_NO_FLOOR,
+    "gunicorn-sync": "it closes every connection after one response",
+    "uwsgi": "its router takes one request at a time from a connection",
+}
 
 
-@dataclass(frozen=True)
-class Target:
-    """A promise: the `figure` of server `ours` is at most `ratio` times that of `server`.
-
-    Without a `server`: it is at least `ratio`.
-    """
-
-    server: str
-    ratio: float
-    ours: str = "fastwsgi"
-    figure: str = "cpu_us"
+def _get(path: str, *fields: str) -> bytes:
+    lines = (f"GET {path} HTTP/1.1", "Host: 127.0.0.1", *fields)
+    return "\r\n".join((*lines, "", "")).encode()
 
 
 @dataclass(frozen=True)
 class Case:
-    """One row of load: which application is asked, by which wrk script, and what must come back."""
+    """One load: which application is asked, by which wrk script, in which shape, and what must come back."""
 
     name: str
     title: str
-    app: str
-    script: str
+    group: str
+    app: str = "bench.apps:hello"
+    script: str = "hello.lua"
     path: str = "/"
-    body: bytes = b"Hello, world!"
+    request: bytes = _get("/")  # what is asked on one connection before and after wrk
+    responses: int = 1  # how many come back to that
+    closes: bool = False  # the connection ends with the response, as the request asks
+    body: Callable[[], bytes] = field(default=lambda: BODY)
+    workers: int = 1
+    threads: int = 1
+    access_log: bool = False
+    tls: bool = False
+    connections: int = 50
+    without: Mapping[str, str] = field(default_factory=lambda: _NO_FLOOR)  # servers, and why
     targets: tuple[Target, ...] = ()
-    module: str = ""  # what the application needs to be installed
-    without: frozenset[str] = frozenset()  # servers that cannot run it
-    only: frozenset[str] = frozenset()  # servers that it is about; empty for all but those of other cases
-    connections: int = 0  # open at once; 0 for what the command line says
 
-
-@dataclass(frozen=True)
-class Server:
-    """How a server is started; {python}, {port}, {app} and {floor} are filled in."""
-
-    name: str
-    command: tuple[str, ...]
-    package: str = ""  # the distribution whose version is recorded; "" for our own
-    module: str = ""  # what must be importable
-    environment: dict[str, str] = field(default_factory=dict)
-    note: str = ""
-    on_request: bool = False  # runs only if --servers names it
+    def shape(self, access_log: Path, certificate: Certificate) -> Shape:
+        """Return the shape that the servers have in this case."""
+        return Shape(
+            workers=self.workers,
+            threads=self.threads,
+            access_log=access_log if self.access_log else None,
+            tls=certificate if self.tls else None,
+        )
 
 
 CASES = (
     Case(
         "hello",
         "hello, Host only",
-        "bench.apps:hello",
-        "hello.lua",
-        targets=(
-            Target("fastpysgi", 0.80),
-            Target("floor", 1.30),
-            Target("fastwsgi", 1.10, ours="fastwsgi-32"),
-        ),
-        without=frozenset({"granian-32", "gthread-32"}),
+        "small responses",
+        without={},
+        targets=(Target(0.80, "fastpysgi"), Target(1.30, "floor"), Target(1.0, BEST)),
     ),
     Case(
         "browser",
         "hello, a browser's 12 header fields, varied",
-        "bench.apps:hello",
-        "browser.lua",
+        "small responses",
+        script="browser.lua",
         path=_PAGE,
-        targets=(Target("fastpysgi", 0.75), Target("floor", 1.60)),
-        without=frozenset({"fastwsgi-32", "granian-32", "gthread-32"}),
+        request=_get(_PAGE),
+        without={},
+        targets=(Target(0.75, "fastpysgi"), Target(1.60, "floor"), Target(1.0, BEST)),
+    ),
+    Case(
+        "pipeline",
+        "hello, 16 requests at once on each connection",
+        "small responses",
+        script="pipeline.lua",
+        request=_get("/") * 16,
+        responses=16,
+        without={name: reason for name, reason in _NO_PIPELINE.items() if name != "floor"},
+        targets=(Target(1.0, BEST),),
+    ),
+    Case(
+        "close",
+        "hello, a new connection for each request",
+        "small responses",
+        script="close.lua",
+        request=_get("/", "Connection: close"),
+        closes=True,
+        without={"uwsgi": "its router ends no connection when a client asks it to"},
+        targets=(Target(1.0, BEST),),
+    ),
+    Case(
+        "connections",
+        "hello, 1,000 connections",
+        "small responses",
+        connections=1000,
+        without={},
+        targets=(Target(1.0, BEST),),
     ),
     Case(
         "flask",
-        "Flask hello, a browser's 12 header fields, varied",
-        "bench.flask_app:app",
-        "browser.lua",
+        "Flask, a browser's 12 header fields, varied",
+        "frameworks",
+        app="bench.flask_app:app",
+        script="browser.lua",
         path=_PAGE,
-        module="flask",
-        targets=(
-            Target("bjoern", 0.90),
-            Target("granian", 0.75),
-            Target("gthread", 0.40),
-            Target("fastwsgi", 1.10, ours="fastwsgi-32"),
-            Target("fastwsgi", 1.50, ours="fastwsgi-32", figure="p99_us"),
-        ),
-        without=frozenset({"floor", "granian-32", "gthread-32"}),
+        request=_get(_PAGE),
+        targets=(Target(0.90, "bjoern"), Target(0.75, "granian"), Target(0.40, "gunicorn-gthread")),
     ),
     Case(
-        "sleep",
-        "an app that sleeps 10 ms, on 32 threads, asked by 32 clients",
-        "bench.apps:sleep",
-        "hello.lua",
+        "django",
+        "Django, a browser's 12 header fields, varied",
+        "frameworks",
+        app="bench.django_app:app",
+        script="browser.lua",
+        path=_PAGE,
+        request=_get(_PAGE),
+        targets=(Target(1.0, BEST),),
+    ),
+    Case(
+        "post",
+        "a form of 10 KB, which the app reads",
+        "bodies",
+        app="bench.apps:post",
+        script="post.lua",
+        request=b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 10240\r\n\r\n" + _FORM,
+        targets=(Target(1.0, BEST),),
+    ),
+    Case(
+        "large",
+        "a response of 1 MB",
+        "bodies",
+        app="bench.apps:large",
+        body=lambda: LARGE,
+        connections=10,
+        targets=(Target(1.0, BEST),),
+    ),
+    Case(
+        "sendfile",
+        "a file of 10 MB, by wsgi.file_wrapper where the server has one",
+        "bodies",
+        app="bench.apps:send_file",
+        body=file_bytes,
+        connections=10,
+        targets=(Target(1.0, BEST),),
+    ),
+    Case(
+        "chunks",
+        "a generator of 16 pieces, of no declared length",
+        "bodies",
+        app="bench.apps:chunks",
+        body=lambda: b"".join(CHUNKS),
+        targets=(Target(1.0, BEST),),
+    ),
+    Case(
+        "access-log",
+        "hello, with an access log in a file",
+        "features",
+        access_log=True,
+        targets=(Target(1.0, case="hello", added=True), Target(1.0, BEST)),
+    ),
+    Case("tls", "hello over TLS, kept alive", "features", tls=True, targets=(Target(1.0, BEST),)),
+    Case(
+        "threads-hello",
+        "hello, 32 threads",
+        "threads",
+        threads=32,
+        targets=(Target(1.10, case="hello"), Target(1.0, BEST)),
+    ),
+    Case(
+        "threads-flask",
+        "Flask, a browser's 12 header fields, 32 threads",
+        "threads",
+        app="bench.flask_app:app",
+        script="browser.lua",
+        path=_PAGE,
+        request=_get(_PAGE),
+        threads=32,
         targets=(
-            Target("", 2900, ours="fastwsgi-32", figure="requests_per_second"),
-            Target("granian-32", 0.80, ours="fastwsgi-32"),
+            Target(1.10, case="flask"),
+            Target(1.50, case="flask", figure="p99_us"),
+            Target(1.0, BEST),
         ),
-        only=frozenset({"fastwsgi-32", "granian-32", "gthread-32"}),
+    ),
+    Case(
+        "threads-sleep",
+        "an app that sleeps 10 ms, 32 threads, asked by 32 clients",
+        "threads",
+        app="bench.apps:sleep",
+        threads=32,
         connections=32,
+        targets=(Target(2900, figure="requests_per_second"), Target(0.80, "granian"), Target(1.0, BEST)),
     ),
-)
-
-# The columns of ratios.
-REFERENCES = ("fastpysgi", "bjoern", "granian", "floor")
-
-_FASTWSGI = ("{python}", "-m", "fastwsgi", "-w", "1", "-b", "127.0.0.1:{port}", "{app}")
-_GRANIAN = (
-    *("{python}", "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", "{port}"),
-    *(
-        "--workers",
-        "1",
-        "--runtime-threads",
-        "1",
-        "--http",
-        "1",
-        "--no-ws",
-        "--log-level",
-        "warning",
-        "{app}",
+    Case(
+        "workers-hello",
+        "hello, 2 workers on the one CPU of the server",
+        "workers",
+        workers=2,
+        targets=(Target(1.0, BEST),),
     ),
-)
-_GTHREAD = (
-    *("{python}", "-m", "gunicorn", "-w", "1", "-k", "gthread", "-b", "127.0.0.1:{port}"),
-    *("--log-level", "warning", "{app}"),
-)
-
-SERVERS = (
-    Server("floor", ("{floor}", "{port}"), note="canned response, no HTTP, no Python: the machine's limit"),
-    Server(
-        "fastwsgi",
-        _FASTWSGI,
-        module="fastwsgi",
-        environment={"FASTWSGI_REQUIRE_EXTENSIONS": "1"},
-        note="all limits and deadlines at their defaults, as every server here",
-    ),
-    Server(
-        "fastwsgi-pure",
-        _FASTWSGI,
-        module="fastwsgi",
-        environment={"FASTWSGI_NO_EXTENSIONS": "1"},
-        on_request=True,
-    ),
-    Server(
-        "fastwsgi-32",
-        (*_FASTWSGI, "--threads", "32"),
-        module="fastwsgi",
-        environment={"FASTWSGI_REQUIRE_EXTENSIONS": "1"},
-        note="the same with --threads 32",
-    ),
-    Server(
-        "fastpysgi",
-        ("{python}", "-m", "bench.launch_fastpysgi", "{port}", "--workers", "1", "{app}"),
-        package="fastpysgi",
-        module="fastpysgi",
-        note="TCP_NODELAY switched on (off by default); its timeouts are off by default",
-    ),
-    Server(
-        "bjoern",
-        ("{python}", "-m", "bench.launch_bjoern", "{port}", "--workers", "1", "{app}"),
-        package="bjoern",
-        module="bjoern",
-        note="sends neither Date nor Server; no timeouts; no TCP_NODELAY, but one write per response",
-    ),
-    Server(
-        "granian",
-        (*_GRANIAN, "--blocking-threads", "1"),
-        package="granian",
-        module="granian",
-        note="one runtime thread and one thread for the application: its smallest shape",
-    ),
-    Server(
-        "gthread",
-        (*_GTHREAD, "--threads", "1"),
-        package="gunicorn",
-        module="gunicorn",
-        note="gunicorn; one thread for the application beside the one that polls; two sends per response",
-    ),
-    Server(
-        "granian-32",
-        (*_GRANIAN, "--blocking-threads", "32"),
-        package="granian",
-        module="granian",
-        note="one runtime thread and 32 for the application",
-    ),
-    Server(
-        "gthread-32",
-        (*_GTHREAD, "--threads", "32"),
-        package="gunicorn",
-        module="gunicorn",
-        note="gunicorn; 32 threads for the application",
+    Case(
+        "workers-flask",
+        "Flask, a browser's 12 header fields, 2 workers on the one CPU of the server",
+        "workers",
+        app="bench.flask_app:app",
+        script="browser.lua",
+        path=_PAGE,
+        request=_get(_PAGE),
+        workers=2,
+        targets=(Target(1.0, BEST),),
     ),
 )

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from . import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
     from typing import IO
 
@@ -79,7 +79,7 @@ class RunningServer:
     ) -> None:
         self.port = port
         self._command = ["taskset", "-c", str(cpu), *command]
-        ours = {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+        ours = {"PYTHONPATH": str(ROOT)}
         self._environment = {**os.environ, **ours, **environment}
         self._log = log
         self._patience = patience
@@ -131,18 +131,17 @@ class RunningServer:
 
     def private_bytes(self) -> int:
         """Return the memory that the processes do not share, in bytes: the kernel's is not in it."""
-        return self._mapped_bytes("Private_")
+        return _mapped_bytes("Private_", self.pids())
 
     def proportional_bytes(self) -> int:
         """Return the memory of all processes together, what they share counted once, in bytes."""
-        return self._mapped_bytes("Pss:")
+        return _mapped_bytes("Pss:", self.pids())
 
-    def _mapped_bytes(self, field: str) -> int:
-        total = 0
-        for pid in self.pids():
-            text = (_PROC / str(pid) / "smaps_rollup").read_text(encoding="ascii")
-            total += sum(int(line.split()[1]) for line in text.splitlines() if line.startswith(field))
-        return total * 1024
+    def worker_bytes(self) -> int:
+        """Return the memory of the processes that have no children, as proportional_bytes() counts it."""
+        members = list(self._members())
+        parents = {fields[1] for fields in members}
+        return _mapped_bytes("Pss:", [int(fields[-1]) for fields in members if fields[-1] not in parents])
 
     def _wait_until_ready(self) -> None:
         process = self._running()
@@ -156,7 +155,7 @@ class RunningServer:
                 return
             # The pause between two attempts ends early if the server does.
             try:
-                status = process.wait(timeout=0.01)
+                status = process.wait(timeout=0.002)
             except subprocess.TimeoutExpired:
                 status = None
             if status is not None:
@@ -202,3 +201,11 @@ class RunningServer:
         self._log.flush()
         lines = Path(self._log.name).read_text(encoding="utf-8", errors="replace").strip().splitlines()
         return "; it printed: " + " | ".join(lines[-3:]) if lines else "; it printed nothing"
+
+
+def _mapped_bytes(field: str, pids: Iterable[int]) -> int:
+    total = 0
+    for pid in pids:
+        text = (_PROC / str(pid) / "smaps_rollup").read_text(encoding="ascii")
+        total += sum(int(line.split()[1]) for line in text.splitlines() if line.startswith(field))
+    return total * 1024

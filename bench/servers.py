@@ -66,12 +66,15 @@ class Server:
     access_log: tuple[str, ...] | Cannot = ()
     no_access_log: tuple[str, ...] = ()
     tls: tuple[str, ...] | Cannot = ()
+    no_tls: tuple[str, ...] = ()
     logs_to_output: bool = False  # the access log goes to standard output, which then is the file
     environment: Mapping[str, str] = field(default_factory=dict)  # variables
     requirements: tuple[str, ...] = ()  # what pip installs into its environment; none: it is ours
     needs: str = ""  # what else its installation takes
     note: str = ""  # what is unequal about it
+    imports: str = ""  # the modules that serving imports; none if it is no Python program
     keeps_alive: bool = True
+    is_slow: bool = False  # factors behind the first, so that a few rounds tell all there is to tell
     on_request: bool = False  # runs only if SERVERS= names it
 
     @property
@@ -99,6 +102,8 @@ class Server:
                 words += given
         if shape.access_log is None:
             words += self.no_access_log
+        if shape.tls is None:
+            words += self.no_tls
         words += self.app
         folder = Path(python).parent
         fills = {
@@ -170,6 +175,7 @@ _ALL = (
         access_log=_ACCESS_LOG,
         tls=_TLS,
         environment={"FASTWSGI_REQUIRE_EXTENSIONS": "1"},
+        imports="fastwsgi.__main__",
     ),
     Server(
         "fastwsgi-pure",
@@ -181,6 +187,7 @@ _ALL = (
         tls=_TLS,
         environment={"FASTWSGI_NO_EXTENSIONS": "1"},
         on_request=True,
+        imports="fastwsgi.__main__",
     ),
     Server(
         "fastpysgi",
@@ -192,6 +199,7 @@ _ALL = (
         tls=_TLS,
         requirements=("fastpysgi>=0.6",),
         note="TCP_NODELAY switched on (off by default); no timeouts; holds the GIL while it waits",
+        imports="fastpysgi",
     ),
     Server(
         "bjoern",
@@ -204,6 +212,7 @@ _ALL = (
         requirements=("bjoern>=3.2",),
         needs="a C compiler and the headers of libev (Debian: gcc, libev-dev)",
         note="sends neither Date nor Server; no timeouts; no TCP_NODELAY; its workers share one socket",
+        imports="bjoern",
     ),
     Server(
         "granian",
@@ -220,12 +229,13 @@ _ALL = (
         logs_to_output=True,
         requirements=("granian>=2.7",),
         note="one thread for the network beside those for the app: its smallest shape",
+        imports="granian.cli, granian.wsgi, granian.server",
     ),
     Server(
         "uwsgi",
         "uWSGI",
         (
-            *("{bin}/uwsgi", "--http", "127.0.0.1:{port}", "--http-keepalive=75", "--http-auto-chunked"),
+            *("{bin}/uwsgi", "--http-keepalive=75", "--http-auto-chunked"),
             *("--virtualenv", "{home}", "--master", "--die-on-term", "--need-app", "--listen", "1024"),
         ),
         app=("--module", "{app}"),
@@ -233,10 +243,12 @@ _ALL = (
         threads=_THREADS,
         access_log=("--req-logger", "file:{access_log}"),
         no_access_log=("--disable-logging",),
-        tls=Cannot("its TLS is had in a router of its own"),
+        tls=("--https", "127.0.0.1:{port},{chain},{key}"),
+        no_tls=("--http", "127.0.0.1:{port}"),
         requirements=("uwsgi>=2.0.30",),
         needs="a C compiler (Debian: gcc)",
         note="with its HTTP router, a process of its own: --http11-socket serves one connection at a time",
+        is_slow=True,
     ),
     Server(
         "gunicorn-sync",
@@ -249,6 +261,8 @@ _ALL = (
         requirements=("gunicorn>=27",),
         note="closes every connection after one response",
         keeps_alive=False,
+        imports="gunicorn.app.wsgiapp, gunicorn.workers.sync",
+        is_slow=True,
     ),
     Server(
         "gunicorn-gthread",
@@ -260,6 +274,8 @@ _ALL = (
         tls=_TLS,
         requirements=("gunicorn>=27",),
         note="one thread that polls beside those for the app",
+        imports="gunicorn.app.wsgiapp, gunicorn.workers.gthread",
+        is_slow=True,
     ),
     Server(
         "gunicorn-gevent",
@@ -271,6 +287,8 @@ _ALL = (
         tls=_TLS,
         requirements=("gunicorn>=27", "gevent>=24", "packaging"),
         note="a greenlet for each connection",
+        imports="gunicorn.app.wsgiapp, gunicorn.workers.ggevent",
+        is_slow=True,
     ),
     Server(
         "waitress",
@@ -285,6 +303,8 @@ _ALL = (
         tls=_NO_TLS,
         requirements=("waitress>=3",),
         note="one thread that polls beside those for the app",
+        imports="waitress.runner, waitress.server",
+        is_slow=True,
     ),
     Server(
         "cheroot",
@@ -296,6 +316,8 @@ _ALL = (
         tls=_TLS,
         requirements=("cheroot>=11",),
         note="one thread that polls beside those for the app",
+        imports="cheroot.wsgi",
+        is_slow=True,
     ),
 )
 
