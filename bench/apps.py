@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from . import ROOT
 
@@ -81,7 +81,13 @@ def send_file(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]
     if "wsgi.file_wrapper" in environ:
         sent: Iterable[bytes] = environ["wsgi.file_wrapper"](file, _BLOCK)
         return sent
-    return iter(lambda: file.read(_BLOCK), b"")
+    return _blocks(file)
+
+
+def _blocks(file: BinaryIO) -> Iterator[bytes]:
+    with file:
+        while block := file.read(_BLOCK):
+            yield block
 
 
 def chunks(environ: dict[str, Any], start_response: Start) -> Iterator[bytes]:  # noqa: ARG001

@@ -1,4 +1,4 @@
-"""The smallest page of a Django site: its default request and response cycle, one view, no middleware."""
+"""The smallest page of a Django site: its default request and response cycle, and one view."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ settings.configure(
     ROOT_URLCONF=__name__,
     SECRET_KEY="a benchmark has none",
     LOGGING_CONFIG=None,
+    MIDDLEWARE=["django.middleware.common.CommonMiddleware"],  # which sets Content-Length
 )
 
 

@@ -125,10 +125,11 @@ class Race:
             (self.folder / f"{case.name}-{server.name}.log").open("wb") as log,
             RunningServer(command, server.environment, port=port, cpu=method.server_cpu, log=log) as running,
         ):
-            size = probe(port, case, keeps_alive=server.keeps_alive)
+            keeps_alive = server.keeps_alive and server.name not in case.closing
+            size = probe(port, case, keeps_alive=keeps_alive)
             warm_up = self._load(running, row, size, method.warm_up)
             one = self._load(running, row, size, method.seconds)
-            if probe(port, case, keeps_alive=server.keeps_alive) != size:
+            if probe(port, case, keeps_alive=keeps_alive) != size:
                 raise WrongResponseError("a response of another size after the load than before it")
         if shape.access_log is not None:
             written = _count_lines(shape.access_log)

@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import ROOT, footprint
+from . import ROOT, footprint, mix
 from .apps import write_file
 from .environments import NotInstalled, prepare
 from .load import WrkError
@@ -149,9 +149,15 @@ def _raced(options: argparse.Namespace, pythons: Mapping[Server, str], folder: P
 
 def _sections(options: argparse.Namespace, pythons: Mapping[Server, str]) -> Any:
     """Measure the sections that are wanted and yield each with its name."""
-    cpu = options.method.server_cpu
+    quick, method = options.quick, options.method
+    cpus = {"server_cpu": method.server_cpu, "client_cpu": method.client_cpu}
     if "footprint" in options.sections:
-        yield "footprint", footprint.measure(pythons, server_cpu=cpu, quick=options.quick, say=say)
+        yield "footprint", footprint.measure(pythons, server_cpu=method.server_cpu, quick=quick, say=say)
+    if "mix" in options.sections:
+        try:
+            yield "mix", mix.measure(list(pythons), **cpus, quick=quick, say=say)
+        except NotInstalled as exc:
+            say(f"skipped: the mix: {exc}")
 
 
 def _write(path: Path, result: dict[str, Any]) -> None:
