@@ -2,13 +2,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 class Lines:
-    def __init__(
-        self,
-        steps: Sequence[tuple[bytes, int, Any]],
-        lines: list[bytes],
-        clock: Callable[[], float],
-        stamp_of: Callable[[float], str],
-    ) -> None: ...
+    def __init__(self, fmt: str, clock: Callable[[], float] | None = None) -> None: ...
     def log(
         self,
         environ: Mapping[str, Any],
@@ -17,3 +11,5 @@ class Lines:
         nbytes: int,
         seconds: float,
     ) -> None: ...
+    def add(self, line: bytes) -> None: ...
+    def take(self) -> bytes: ...

@@ -21,14 +21,14 @@ FLOORS = {
     0: "http11 errors states config.addresses config.kinds config.legacy config.settings",
     1: "master.actions master.phases master.backoff master.roster master.succession master.supervision"
     " networks forwarding proxy_header"
-    " request policy _parser_py _octets _parser _serializer_py _serializer _lines_py _lines"
+    " request policy _parser_py _octets _parser _serializer_py _serializer"
     " deadlines body chunked endpoint wsgi response connection hooks.views",
     2: "gil green stacks _io_py _io _places_py _places _lock_py _lock"
-    " _impl processes.stdio processes.signals processes.fork processes.title"
+    " logs.access_format _lines_py _lines _impl processes.stdio processes.signals processes.fork processes.title"
     " processes.report processes.memory processes.pidfile processes.environment processes.socket_file"
     " processes.identity processes.daemon processes.watcher processes.sockets processes.origin processes.launch"
     " processes.systemd processes.scoreboard processes.in_flight"
-    " logs.log_file logs.access_format logs.access_log logs.logconfig logs.statsd logs.syslog"
+    " logs.log_file logs.access_log logs.logconfig logs.statsd logs.syslog"
     " logs.captured_output logs.logger logs.error_log logs.request_log"
     " app hooks.actors hooks.calls hooks.observer config.command_line config.config_file config.cpus config.sources"
     " config.draft tls files",
@@ -73,9 +73,14 @@ def imported(path: Path) -> Iterator[str]:
     """Yield every module that a source file imports, wherever: `.x` for one of ours, else its top name."""
     if path.suffix in {".pyx", ".pxd"}:
         for module, names in re.findall(
-            r"^ *from (\.\w*|\w+)[\w.]* c?import ([\w, ]+)", path.read_text(), re.MULTILINE
+            r"^ *from (\.?[\w.]*) c?import ([\w, ]+)", path.read_text(), re.MULTILINE
         ):
-            yield from [module] if module != "." else [f".{name.strip()}" for name in names.split(",")]
+            if not module.startswith("."):
+                yield module.partition(".")[0]
+            elif PACKAGE.joinpath(*module[1:].split(".")).is_dir():
+                yield from (f"{module.rstrip('.')}.{name.strip()}" for name in names.split(","))
+            else:
+                yield module
         return
     here = path.relative_to(PACKAGE).parts
     for node in ast.walk(ast.parse(path.read_text())):

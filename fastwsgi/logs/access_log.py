@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import os
 import stat
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .access_format import LogFunction, compile_format
+from .._impl import Lines
 from .log_file import ERROR_LOG, open_log, reopen_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from .access_format import LogFunction
 
 __all__ = ["AccessLog"]
 
@@ -31,23 +32,26 @@ class AccessLog:
 
     `log(environ, status, headers, nbytes, seconds)` adds the line of one request: the environ its app got (or
     what is known of it), "200 OK", the app's headers or None, bytes of body sent, duration. It is the
-    compiled format itself, which saves a call.
+    method of the lines themselves, which saves a call.
     """
 
     log: LogFunction
+    add: Callable[[bytes], None]
+    """Add a line that was made elsewhere."""
 
     def __init__(
-        self, fd: int, fmt: str, path: str | None = None, clock: Callable[[], float] = time.time
+        self, fd: int, fmt: str, path: str | None = None, clock: Callable[[], float] | None = None
     ) -> None:
         self.lost = 0  # lines since writing began to fail
         self._fd = fd
         self._path = path
         self._format = fmt
-        self._lines: list[bytes] = []
+        self._lines = Lines(fmt, clock)
         self._waiting = b""  # what a full pipe did not take
         self._failing = False
         self._is_pipe = stat.S_ISFIFO(os.fstat(fd).st_mode)
-        self.log = compile_format(fmt, self._lines, clock)
+        self.log = self._lines.log
+        self.add = self._lines.add
 
     @classmethod
     def open(cls, target: str, fmt: str) -> AccessLog:
@@ -61,24 +65,18 @@ class AccessLog:
             return cls(1, fmt)
         return cls(open_log(target), fmt, str(Path(target).absolute()))
 
-    def add(self, line: bytes) -> None:
-        """Add a line that was made elsewhere."""
-        self._lines.append(line)
-
     def another(self) -> AccessLog:
         """Return one that writes to the same file, for a thread of its own; it is not to be closed."""
         return AccessLog(self._fd, self._format, self._path)
 
     def flush(self) -> None:
         """Write what was logged since the last time; never raises for a file that cannot be written."""
-        if not self._lines and not self._waiting:
+        data = self._lines.take()
+        if self._waiting:
+            data = self._waiting + data
+            self._waiting = b""
+        if not data:
             return
-        # Another thread may append meanwhile: what it adds is left for the next time.
-        lines = self._lines[:]
-        del self._lines[: len(lines)]
-        lines.append(b"")
-        data = self._waiting + b"\n".join(lines)
-        self._waiting = b""
         done = 0
         try:
             while done < len(data):

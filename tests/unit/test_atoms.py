@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from fastwsgi import _impl
 from fastwsgi.config.settings import Config
 from fastwsgi.hooks.views import RequestView, ResponseView
 from fastwsgi.logs import access_format, error_log
@@ -70,9 +71,15 @@ def gunicorns_line(name: str, environ: dict[str, Any], seconds: float) -> str:
 
 def compiled_line(name: str, environ: dict[str, Any], seconds: float) -> str:
     lines: list[bytes] = []
-    log = access_format.compile_format(f"%({name})s", lines, lambda: 0.0)
+    log = access_format.compile_format(f"%({name})s", lines.append, lambda: 0.0)
     log(environ, "200 OK", HEADERS, 512, seconds)
     return lines[0].decode()
+
+
+def kept_line(name: str, environ: dict[str, Any], seconds: float) -> str:
+    lines = _impl.Lines(f"%({name})s", lambda: 0.0)
+    lines.log(environ, "200 OK", HEADERS, 512, seconds)
+    return lines.take().decode().removesuffix("\n")
 
 
 def loggers_line(name: str, environ: dict[str, Any], seconds: float) -> str:
@@ -84,7 +91,7 @@ def loggers_line(name: str, environ: dict[str, Any], seconds: float) -> str:
 
 
 @pytest.mark.usefixtures("fresh_logs")
-@pytest.mark.parametrize("line", [compiled_line, loggers_line])
+@pytest.mark.parametrize("line", [compiled_line, kept_line, loggers_line])
 @pytest.mark.parametrize("seconds", [0.0, 0.25, 1.234567, 75.5])
 @pytest.mark.parametrize("name", NAMES)
 def test_each_atom_is_as_in_gunicorn(
@@ -93,7 +100,7 @@ def test_each_atom_is_as_in_gunicorn(
     stamp = "[28/Nov/2026:14:00:00 +0000]"
     monkeypatch.setattr(glogging.Logger, "now", lambda _self: stamp)
     monkeypatch.setattr(Logger, "now", lambda _self: stamp)
-    monkeypatch.setattr(access_format, "_stamp", lambda _now: stamp)
+    monkeypatch.setattr(access_format, "stamp_of", lambda _now: stamp)
     assert line(name, ENVIRON, seconds) == gunicorns_line(name, ENVIRON, seconds)
     if name not in {"m", "U", "q", "H"}:  # gunicorn says None for those that are not known
         assert line(name, BARE, seconds) == gunicorns_line(name, BARE, seconds)
@@ -117,11 +124,14 @@ def test_atoms_are_safe_in_a_line() -> None:
 
 def json_line(environ: dict[str, Any], status: str = "200 OK", now: float = 1_700_000_000.25) -> Any:
     lines: list[bytes] = []
-    log = access_format.compile_format("json", lines, lambda: now)
-    log(environ, status, HEADERS, 512, 1.2345678)
+    log = access_format.compile_format("json", lines.append, lambda: now)
+    kept = _impl.Lines("json", lambda: now)
+    for each in (log, kept.log):
+        each(environ, status, HEADERS, 512, 1.2345678)
     [line] = lines
     text = line.decode("ascii")
     assert text.isprintable()
+    assert json.loads(kept.take()) == json.loads(text)
     return json.loads(text)
 
 
@@ -166,9 +176,9 @@ def test_json_has_the_zone_of_the_time(monkeypatch: pytest.MonkeyPatch, fresh_lo
 
     monkeypatch.setenv("TZ", "XXX-05:30")
     time.tzset()
-    access_format._iso_second.cache_clear()
+    access_format.iso_second.cache_clear()
     assert json_line(ENVIRON)["time"] == "2023-11-15T03:43:20.250+05:30"
-    access_format._iso_second.cache_clear()
+    access_format.iso_second.cache_clear()
 
 
 def test_json_is_a_format() -> None:
