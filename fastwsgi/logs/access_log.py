@@ -79,6 +79,8 @@ class AccessLog:
             return
         done = 0
         try:
+            if not self._is_pipe:
+                done = os.write(self._fd, data)
             while done < len(data):
                 piece = data[done : self._end_of_piece(data, done)]
                 done += os.write(self._fd, piece)
