@@ -46,26 +46,25 @@ def equal_load(rows: Sequence[Mapping[str, Any]]) -> int:
 
 
 def overload_targets(rows: Sequence[Mapping[str, Any]], ours: str, users: int) -> list[dict[str, Any]]:
-    """Return whether no server's p99 is better than ours with that many users; nothing if there is no other.
+    """Return whether no p99 is better than ours with that many users; "reached" is None if not measured.
 
     Who loses answers is no example: what it has not served has no latency.
     """
-    p99 = {
-        row["server"]: stage["p99_ms"]
+    measured = {
+        row["server"]: stage
         for row in rows
         for stage in row["stages"]
-        if row["valid"] and stage["users"] == users and stage["p99_ms"] is not None and not stage["failures"]
+        if row["valid"] and stage["users"] == users and stage["p99_ms"] is not None
     }
-    own = p99.pop(ours, None)
-    if not p99:
-        return []
-    best = min(p99, key=lambda name: p99[name])
-    ratio = own / p99[best] if own is not None else None
-    return [
-        {
-            "text": f"p99 with {users} users, twice those of the peak: at most that of {best}, the best peer",
-            "value": ratio,
-            "limit": 1.0,
-            "reached": ratio is not None and ratio <= 1.0,
-        }
-    ]
+    text = f"p99 with {users} users, twice those of the peak: at most that of "
+    target = {"text": f"{text}the best peer", "value": None, "limit": 1.0, "reached": None}
+    own = measured.pop(ours, None)
+    peers = {name: stage["p99_ms"] for name, stage in measured.items() if not stage["failures"]}
+    if own is None or not peers:
+        return [target]
+    best = min(peers, key=lambda name: peers[name])
+    target["text"] = f"{text}{best}, the best peer"
+    if own["failures"]:
+        return [target | {"reached": False}]
+    ratio = own["p99_ms"] / peers[best]
+    return [target | {"value": ratio, "reached": ratio <= 1.0}]

@@ -108,8 +108,8 @@ class Trial:
         self._run(lambda: ladder.next_users(self.stages, self._first, self._most))
 
     def run_with(self, users: int) -> None:
-        """Run one stage, on a server that has just been started, unless it has been run."""
-        if not self._has_run_with(users):
+        """Run one stage, on a server that has just been started, unless it has been run or is too many."""
+        if users <= self._most and not self._has_run_with(users):
             self._run(lambda: 0 if self._has_run_with(users) else users)
 
     def _has_run_with(self, users: int) -> bool:
@@ -215,6 +215,7 @@ def measure(
             trial.climb()
     rows = [trial.row for trial in trials.values()]
     section: dict[str, Any] = {
+        "name": "mix",
         "title": _TITLE,
         "rows": rows,
         "skipped": skipped,

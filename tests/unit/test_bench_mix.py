@@ -154,4 +154,5 @@ def test_the_target_is_the_best_peer_that_loses_nothing() -> None:
     assert "good" in target["text"]
     (target,) = ladder.overload_targets(rows, "lossy", 800)
     assert (target["value"], target["reached"]) == (None, False)
-    assert ladder.overload_targets(rows[:1], "ours", 800) == []
+    (target,) = ladder.overload_targets(rows[:1], "ours", 800)
+    assert (target["value"], target["reached"]) == (None, None)
