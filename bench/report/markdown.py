@@ -117,6 +117,7 @@ def _conditions(results: Results) -> str:
     parts = [
         run.started[:10],
         f"fastwsgi {run.machine.get('revision') or (ours.version if ours else '')}".strip(),
+        f"CPython {ours.python}" if ours and ours.python else "",
         str(run.machine.get("cpu") or ""),
         f"{run.machine.get('cpus')} CPUs" if run.machine.get("cpus") else "",
         f"Linux {run.machine.get('kernel')}" if run.machine.get("kernel") else "",

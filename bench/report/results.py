@@ -138,6 +138,7 @@ class Server:
     title: str
     version: str = ""
     note: str = ""
+    python: str = ""
 
 
 @dataclass(frozen=True)
@@ -199,6 +200,7 @@ class Results:
                 str(known.get("title") or name),
                 _versions(known, self.servers.get(name)),
                 str(known.get("note") or ""),
+                str(known.get("python") or ""),
             )
         self.skipped.update(raw.get("skipped") or {})
         for case in raw.get("cases") or ():

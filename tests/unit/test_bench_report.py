@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 SERVERS = {
     "floor": {"title": "floor", "version": "", "note": "no HTTP"},
-    "fastwsgi": {"title": "fastwsgi", "version": "0.1.0", "note": ""},
+    "fastwsgi": {"title": "fastwsgi", "version": "0.1.0", "python": "3.13.0", "note": ""},
     "bjoern": {"title": "bjoern", "version": "3.2.2", "note": "sends no Date"},
     "granian": {"title": "Granian", "version": "2.8.7", "note": ""},
 }
@@ -313,7 +313,7 @@ def test_figures_are_drawn_and_named() -> None:
 
 def test_the_table_shows_ratios_and_losses() -> None:
     lines = tables(read(won_and_lost())).splitlines()
-    assert lines[0] == "Measured 2026-01-02, fastwsgi abc1234, Some CPU, 2 CPUs, Linux 6.1."
+    assert lines[0] == "Measured 2026-01-02, fastwsgi abc1234, CPython 3.13.0, Some CPU, 2 CPUs, Linux 6.1."
     assert lines[2] == (
         "| µs of server CPU per request | **fastwsgi** | floor | bjoern | Granian | to the best peer |"
     )
