@@ -179,10 +179,17 @@ def test_the_floor_and_our_pure_build_are_no_peers() -> None:
 def test_a_peer_that_loses_answers_under_load_is_no_example_of_latency() -> None:
     def rows(server: str, p99: float, failures: int) -> dict[str, Any]:
         stage = {"users": 100, "requests_per_second": 50, "failures": failures, "p99_ms": p99, "p50_ms": None}
+        stage |= {
+            "faults": {"status 503": failures} if failures else {},
+            "kinds": {"form": {"p99_ms": p99 * 2}},
+        }
         return {"server": server, "valid": True, "faults": [], "peak_rps": 50, "stages": [stage]}
 
     mix = {"title": "a mix", "rows": [rows("fastwsgi", 20, 0), rows("bjoern", 10, 7), rows("granian", 30, 0)]}
-    found = dict(by_measure(read(file(mix=mix))))
+    results = read(file(mix=mix))
+    found = dict(by_measure(results))
+    assert [one.server for one in results.stages[0].kinds["form"]] == ["fastwsgi", "bjoern", "granian"]
+    assert "fastwsgi 40.0 bjoern 20.0 Granian 60.0" in section(page(results), "latency")
     assert [(one.best_server, one.first) for one in found["mix: 99th percentile of latency"]] == [
         ("granian", True)
     ]
