@@ -44,6 +44,7 @@ PEAK = Measure("peak_rps", "peak of the mix", "/s", more_is_better=True)
 MIX = (
     RATE,
     Measure("p50_ms", "median of latency", "ms"),
+    Measure("p95_ms", "95th percentile of latency", "ms"),
     Measure("p99_ms", "99th percentile of latency", "ms"),
     CPU,
     Measure("failures", "failed requests", ""),

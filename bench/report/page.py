@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["render"]
 
 _FOLDER = Path(__file__).parent
-_CURVES = tuple(measure for measure in MIX if measure.key != "failures")
+_CURVES = tuple(measure for measure in MIX if measure.key not in {"failures", "p95_ms"})
 
 
 def render(results: Results, plots: ModuleType | None) -> str:

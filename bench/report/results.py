@@ -57,7 +57,7 @@ class Row:
 
     @classmethod
     def read(cls, raw: Mapping[str, Any], server: str = "") -> Row:
-        """Read a row of any section, or a stage of a mix, which does not name its `server`."""
+        """Read a row of any section, or of a stage of a mix, which does not name its `server`."""
         faults = tuple(str(fault) for fault in raw.get("faults") or ())
         if raw.get("valid") is False and not faults:
             faults = ("invalid, and the file does not say why",)
@@ -124,10 +124,11 @@ class Section:
 
 @dataclass(frozen=True)
 class Stage:
-    """The servers under the same number of users."""
+    """The servers under the same number of users; `kinds` has the rows again for each kind of request."""
 
     users: int
     rows: tuple[Row, ...]
+    kinds: Mapping[str, tuple[Row, ...]]
 
 
 @dataclass(frozen=True)
@@ -262,11 +263,11 @@ class Results:
         self.mix_targets = _targets(raw)
         self.mix_skipped = raw.get("skipped") or {}
         valid = {row.server for row in self.mix if row.valid}
-        by_users: dict[int, list[Row]] = {}
+        by_users: dict[int, list[tuple[str, Mapping[str, Any]]]] = {}
         for row in raw.get("rows") or ():
             for stage in row.get("stages") or () if row["server"] in valid else ():
-                by_users.setdefault(int(stage["users"]), []).append(Row.read(stage, row["server"]))
-        self.stages = tuple(Stage(users, tuple(by_users[users])) for users in sorted(by_users))
+                by_users.setdefault(int(stage["users"]), []).append((row["server"], stage))
+        self.stages = tuple(_stage(users, by_users[users]) for users in sorted(by_users))
 
     def _add_micro(self, raw: Mapping[str, Any]) -> None:
         self.micro = {}
@@ -275,6 +276,17 @@ class Results:
             figures = {"mean_ns": Spread(mean, mean - deviation, mean + deviation)}
             title = ": ".join(word for word in (one.get("group"), one.get("name")) if word)
             self.micro[title] = (*self.micro.get(title, ()), Row(str(one["implementation"]), (), figures))
+
+
+def _stage(users: int, found: Iterable[tuple[str, Mapping[str, Any]]]) -> Stage:
+    """Read what servers did under so many users; that some requests failed is one of the figures there."""
+    rows: list[Row] = []
+    kinds: dict[str, list[Row]] = {}
+    for server, raw in found:
+        rows.append(Row.read({**raw, "faults": ()}, server))
+        for kind, figures in (raw.get("kinds") or {}).items():
+            kinds.setdefault(kind, []).append(Row.read({**figures, "faults": ()}, server))
+    return Stage(users, tuple(rows), {kind: tuple(kinds[kind]) for kind in sorted(kinds)})
 
 
 def _rows(raw: Mapping[str, Any]) -> tuple[Row, ...]:
