@@ -178,11 +178,9 @@ def test_the_floor_and_our_pure_build_are_no_peers() -> None:
 
 def test_a_peer_that_loses_answers_under_load_is_no_example_of_latency() -> None:
     def rows(server: str, p99: float, failures: int) -> dict[str, Any]:
-        stage = {"users": 100, "requests_per_second": 50, "failures": failures, "p99_ms": p99, "p50_ms": None}
-        stage |= {
-            "faults": {"status 503": failures} if failures else {},
-            "kinds": {"form": {"p99_ms": p99 * 2}},
-        }
+        stage: dict[str, Any] = {"users": 100, "requests_per_second": 50, "p99_ms": p99, "p50_ms": None}
+        stage |= {"failures": failures, "faults": {"status 503": failures} if failures else {}}
+        stage |= {"kinds": {"form": {"p99_ms": p99 * 2}}}
         return {"server": server, "valid": True, "faults": [], "peak_rps": 50, "stages": [stage]}
 
     mix = {"title": "a mix", "rows": [rows("fastwsgi", 20, 0), rows("bjoern", 10, 7), rows("granian", 30, 0)]}
