@@ -1,10 +1,13 @@
 cimport cython
-from cpython.pythread cimport PyThread_type_lock
+
+cdef extern from "<pthread.h>":
+    ctypedef struct pthread_mutex_t:
+        pass
 
 
 @cython.final
 cdef class Lock:
-    cdef PyThread_type_lock _lock
+    cdef pthread_mutex_t _mutex
     cdef object _other
 
     cpdef object acquire(self)
