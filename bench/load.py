@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from . import ROOT
-from .responses import Reader, WrongResponseError
+from .responses import Reader, Size, WrongResponseError
 
 if TYPE_CHECKING:
     from .plan import Case
@@ -43,12 +43,12 @@ class Counts:
     status: int
     timeout: int
 
-    def faults(self, response_size: int, in_flight: int) -> list[str]:
+    def faults(self, size: Size, in_flight: int) -> list[str]:
         """Return why the round does not count; nothing if it does.
 
         wrk reports socket errors and statuses above 399. A response that is wrong otherwise shows in its
         size, since all responses of a case are equally long: the bytes must be those of `requests` responses,
-        and at most of those in flight besides, which the end of the round may have cut.
+        and besides of those in flight that the end of the round cut, of which a head at least has come.
         """
         found = [
             f"{count} {name} errors"
@@ -63,16 +63,17 @@ class Counts:
         ]
         if not self.requests:
             found.append("no response at all")
-        excess = self.bytes - self.requests * response_size
-        if not 0 <= excess <= in_flight * response_size:
+        excess = self.bytes - self.requests * size.whole
+        cut = min(max(0, excess) // size.head, in_flight)  # as many as there can be
+        if not 0 <= excess <= cut * size.whole:
             found.append(
-                f"{self.bytes} bytes for {self.requests} responses of {response_size}: not all were right"
+                f"{self.bytes} bytes for {self.requests} responses of {size.whole}: not all were right"
             )
         return found
 
 
-def probe(port: int, case: Case, *, keeps_alive: bool) -> int:
-    """Ask as wrk does and return the size of one response in bytes.
+def probe(port: int, case: Case, *, keeps_alive: bool) -> Size:
+    """Ask as wrk does and return the size of one response.
 
     Every byte of the bodies is compared. Asks twice: on one connection, if the server `keeps_alive` and the
     case does. Raises WrongResponseError.
@@ -88,7 +89,9 @@ def probe(port: int, case: Case, *, keeps_alive: bool) -> int:
                 for left in reversed(range(case.responses)):
                     sizes.add(reader.read(body, stays=stays, more=left > 0))
     if len(sizes) != 1:
-        raise WrongResponseError(f"the same request gave {' and '.join(map(str, sorted(sizes)))} bytes")
+        raise WrongResponseError(
+            f"the same request gave {' and '.join(str(size.whole) for size in sorted(sizes))} bytes"
+        )
     return sizes.pop()
 
 

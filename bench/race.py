@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from .plan import Case
     from .progress import Progress
+    from .responses import Size
     from .servers import Certificate, Server
     from .targets import Figures
 
@@ -138,7 +139,7 @@ class Race:
                 row.faults.append(f"{written} lines in the access log for {one.counts.requests} requests")
         return one
 
-    def _load(self, running: RunningServer, row: Row, size: int, seconds: int) -> Round:
+    def _load(self, running: RunningServer, row: Row, size: Size, seconds: int) -> Round:
         case, cpus = self.case, (self.method.server_cpu, self.method.client_cpu)
         before, client_before, machine_before = running.usage(), client_seconds(), busy_seconds(cpus)
         counts = run_wrk(port=running.port, case=case, cpu=self.method.client_cpu, seconds=seconds)

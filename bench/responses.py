@@ -5,18 +5,25 @@ Strict where a benchmark depends on it, and no more of HTTP than the servers' an
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import socket
 
-__all__ = ["Reader", "WrongResponseError"]
+__all__ = ["Reader", "Size", "WrongResponseError"]
 
 _BLOCK = 262144
 
 
 class WrongResponseError(Exception):
     """The server answered, but not as the case asks."""
+
+
+class Size(NamedTuple):
+    """The bytes of a response, framing included, and those of its head."""
+
+    whole: int
+    head: int
 
 
 class Reader:
@@ -26,7 +33,7 @@ class Reader:
         self._connection = connection
         self._data = bytearray()
 
-    def read(self, body: bytes, *, stays: bool, more: bool = False) -> int:
+    def read(self, body: bytes, *, stays: bool, more: bool = False) -> Size:
         """Read one response, which no more may follow but if `more`, and return its size, framing included.
 
         Raises WrongResponseError unless its status is 200, its body is `body`, and the connection stays open
@@ -57,7 +64,7 @@ class Reader:
             )
         if self._data and not more:
             raise WrongResponseError(f"more after the end of the response: {self._data[:40]!r}")
-        return len(head) + len(blank) + size
+        return Size(len(head) + len(blank) + size, len(head) + len(blank))
 
     def _plain(self, length: int) -> tuple[int, bytes]:
         while len(self._data) < length:

@@ -6,9 +6,11 @@ wrong response makes a row invalid and the run fail.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 from datetime import datetime, timezone
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import ROOT, footprint, mix
 from .apps import write_file
-from .environments import NotInstalled, prepare
+from .environments import NotInstalled, install, prepare
 from .load import WrkError
 from .machine import describe_machine, describe_python, make_certificate, missing_tool, open_files_limit
 from .options import parse
@@ -77,6 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"Error: {exc}\n")
         return 2
     say(f"written: {path}")
+    _report(path)
     for case in [*result["cases"], *(result[name] for name in SECTIONS if name in result)]:
         for target in case.get("targets", ()):
             reached = {True: "reached", False: "NOT REACHED", None: "not measured"}[target["reached"]]
@@ -158,6 +161,32 @@ def _sections(options: argparse.Namespace, pythons: Mapping[Server, str]) -> Any
             yield "mix", mix.measure(list(pythons), **cpus, quick=quick, say=say)
         except NotInstalled as exc:
             say(f"skipped: the mix: {exc}")
+    if "micro" in options.sections:
+        say("micro-benchmarks")
+        try:
+            python = install("the micro-benchmarks", _requirements("micro"))
+        except NotInstalled as exc:
+            say(f"skipped: the micro-benchmarks: {exc}")
+        else:
+            micro: Any = importlib.import_module("bench.micro")
+            yield "micro", micro.measure(python, quick=quick, cpu=method.server_cpu)
+
+
+def _report(path: Path) -> None:
+    try:
+        python = install("what the report needs", _requirements("report"))
+    except NotInstalled as exc:
+        say(f"no plots: {exc}")
+        python = sys.executable
+    subprocess.run([python, "-m", "bench.report", str(path)], cwd=ROOT, check=False)
+
+
+def _requirements(section: str) -> tuple[str, ...]:
+    path = ROOT / "bench" / section / "requirements.txt"
+    if not path.exists():
+        raise NotInstalled(f"there is no {path}")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return tuple(line for line in lines if line and not line.startswith("#"))
 
 
 def _write(path: Path, result: dict[str, Any]) -> None:
