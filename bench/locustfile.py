@@ -4,7 +4,7 @@ Run it in the root of the repository, against `bench.mix.shop:app` on any server
 requests and looks at what of each answer tells whether it is the right one; any other is a failure, and so is
 one that does not come. The kinds of requests are the names in locust's tables.
 
-Thinking is shortened to a tenth of what people take, so that a few hundred users are a load.
+Thinking is far shorter than that of people, so that a few hundred users are a load.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _UPLOAD_DIGEST = hashlib.sha256(_UPLOAD).hexdigest()
 class _User(FastHttpUser):
     abstract = True
     network_timeout = connection_timeout = _PATIENCE
-    wait_time = between(0.1, 0.4)
+    wait_time = between(0.05, 0.2)
 
     def ask(
         self, method: str, path: str, kind: str, status: int, says: Sequence[bytes] = (), **more: Any
@@ -219,7 +219,7 @@ class Uploader(_User):
 
     weight = 1
     default_headers = _BROWSER
-    wait_time = between(0.5, 1.5)
+    wait_time = between(0.3, 0.8)
 
     @task
     def upload(self) -> None:
@@ -242,7 +242,7 @@ class Watcher(_User):
 
     weight = 1
     default_headers = _BROWSER | {"Accept": "text/event-stream", "Sec-Fetch-Dest": "empty"}
-    wait_time = between(0.5, 1.5)
+    wait_time = between(0.3, 0.8)
     product = 0
 
     @task
