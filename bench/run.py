@@ -6,7 +6,6 @@ wrong response makes a row invalid and the run fail.
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import signal
@@ -17,7 +16,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import ROOT, footprint, mix
+from . import ROOT, footprint, micro, mix
 from .apps import write_file
 from .environments import NotInstalled, install, prepare
 from .load import WrkError
@@ -164,12 +163,9 @@ def _sections(options: argparse.Namespace, pythons: Mapping[Server, str]) -> Any
     if "micro" in options.sections:
         say("micro-benchmarks")
         try:
-            python = install("the micro-benchmarks", _requirements("micro"))
-        except NotInstalled as exc:
+            yield "micro", micro.measure(quick=quick, cpu=method.server_cpu)
+        except (NotInstalled, micro.MicroError) as exc:
             say(f"skipped: the micro-benchmarks: {exc}")
-        else:
-            micro: Any = importlib.import_module("bench.micro")
-            yield "micro", micro.measure(python, quick=quick, cpu=method.server_cpu)
 
 
 def _report(path: Path) -> None:

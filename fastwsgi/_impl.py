@@ -54,6 +54,7 @@ TWINS: Final = {
 
 ONE_SOURCE: Final = (
     "request",
+    "llhttp",
     "body",
     "chunked",
     "deadlines",

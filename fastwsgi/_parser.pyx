@@ -4,7 +4,7 @@
 Two readers. The scanner takes a head that lies whole in the buffer and is plainly well-formed: a token
 method, an origin-form target, HTTP/1.0 or 1.1, known or unknown fields without anything odd, at most a
 Content-Length. It never rejects; what it does not take, it declines. httptools (llhttp) then reads the same
-bytes, and `policy.build` makes of them what is served, or refuses. Two invariants, held by differential
+bytes (llhttp.py), and `policy.build` makes of them what is served, or refuses. Two invariants, held by differential
 tests: what the scanner takes, httptools accepts; and `policy.build` would have made the same of it.
 
 One Parser belongs to one loop, whose lock guards its memo. The tables of the module are filled when it is
@@ -15,36 +15,29 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_Copy, PyDict_SetItem, PyDict_Size
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
-from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
+from cpython.ref cimport Py_INCREF, PyObject
 from cpython.unicode cimport PyUnicode_DecodeLatin1
 from libc.string cimport memchr, memcmp, memcpy
 
+from ._memory cimport (
+    CLOSES, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, DECLINED, HABITS, HOST, INSECURE, KEEPS, MAX_HABIT,
+    MAX_STRENGTH, MEMOS, PLAIN, SECRET, SECURE, Habit, Line, Memo, find_memo, forget, is_habit, learn, remember,
+    slot_of, stands_at,
+)
 from ._octets cimport has_control, hash_of, is_plain_host, is_target, number
 
 import sys
 
-import httptools
-
-from . import http11, policy
-from .errors import HTTPError
+from . import http11, llhttp, policy
 
 cdef extern from "Python.h":
     PyObject *PyDict_SetDefault(object mapping, object key, object default) except NULL
 
 cdef enum:
-    # What a field means to the scanner.
-    PLAIN, HOST, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, SECRET
-    # What a memo says of a Connection line.
-    CLOSES, KEEPS
-    DECLINED
-    # What a proxy says of the scheme.
-    SECURE, INSECURE
-
     MAX_NAME = 64
-    MAX_MEMO_LINE = 256
-    MEMOS = 512
     NAMES = 512
     MAX_METHOD = 32
+    MAX_LINES = 64
 
 cdef struct Name:
     uint8_t name[MAX_NAME]   # lower-cased
@@ -162,29 +155,14 @@ cdef str unquoted(const uint8_t *data, Py_ssize_t size):
 
 
 @cython.final
-cdef class _Fields:
-    """What httptools tells of one head."""
-
-    cdef bytes url
-    cdef list fields
-
-    def __init__(self):
-        self.url = b""
-        self.fields = []
-
-    def on_url(self, bytes url):
-        self.url += url
-
-    def on_header(self, bytes name, bytes value):
-        self.fields.append((name, value.strip(b" \t")))
-
-
-@cython.final
 cdef class Parser:
     def __cinit__(self):
         self.memos = <Memo *>PyMem_Calloc(MEMOS, sizeof(Memo))
-        if self.memos == NULL:
+        self.habits = <Habit *>PyMem_Calloc(HABITS, sizeof(Habit))
+        if self.memos == NULL or self.habits == NULL:
             raise MemoryError
+        self.first = &self.memos[0]
+        self.held = [None] * HABITS
 
     def __init__(self, limits, forwarding):
         self.limits = limits
@@ -205,10 +183,9 @@ cdef class Parser:
         cdef int i
         if self.memos != NULL:
             for i in range(MEMOS):
-                Py_XDECREF(<PyObject *>self.memos[i].line)
-                Py_XDECREF(<PyObject *>self.memos[i].key)
-                Py_XDECREF(<PyObject *>self.memos[i].value)
+                forget(&self.memos[i])
             PyMem_Free(self.memos)
+        PyMem_Free(self.habits)
 
     cpdef Py_ssize_t head_end(self, object buffer, Py_ssize_t searched) except -1:
         return policy.frame(buffer, 0, searched, self.limits)[1]
@@ -226,7 +203,9 @@ cdef class Parser:
             return request
         if incomplete:
             return None
-        return self.read(data, start, base, remote_addr, remote_port, trusted)
+        return llhttp.read(
+            data, start, base, (remote_addr, remote_port), self.limits, self.forwarding if trusted else None,
+        )
 
     cdef Request scan(self, bytes data, Py_ssize_t start, dict base, bint trusted, bint *incomplete):
         """Return the Request of a plainly well-formed head; else None, saying whether it may become one."""
@@ -238,10 +217,22 @@ cdef class Parser:
         cdef const uint8_t *target
         cdef const uint8_t *query
         cdef const uint8_t *end
-        cdef Py_ssize_t size, path_size, fields
+        cdef Py_ssize_t size, path_size, i
+        cdef Py_ssize_t fields = 0
+        cdef Py_ssize_t known = 0
         cdef int version, meaning
         cdef int scheme = PLAIN
         cdef bint has_host = False
+        cdef bint is_known
+        cdef Line lines[MAX_LINES]
+        cdef Line *line
+        cdef void *seen[MAX_LINES]
+        cdef Memo *guess = self.first
+        cdef Memo **link = &self.first
+        cdef Memo *last = NULL
+        cdef uint64_t hash = 0
+        cdef uint64_t changes = self.changes
+        cdef Habit *habit
         cdef str method, path, uri, script_name
         cdef dict environ
         cdef Request request
@@ -281,7 +272,52 @@ cdef class Parser:
         if not is_target(target, size):
             return None
 
-        environ = PyDict_Copy(base)
+        # Where each field line ends, and whether it is remembered (RFC 9112 §5). A client's lines mostly come in
+        # the order of last time: then one comparison finds both.
+        at = end + 1
+        while True:
+            line = &lines[fields]
+            if guess != NULL and guess.line != NULL and stands_at(guess.line, at, limit):
+                line.size = PyBytes_GET_SIZE(<object>guess.line)
+                line.hash = guess.hash
+                line.memo = guess
+            else:
+                end = <const uint8_t *>memchr(at, 0x0D, limit - at)
+                if end == NULL or end + 1 == limit:
+                    incomplete[0] = (limit if end == NULL else end) - at <= self.max_field
+                    return None
+                if end[1] != 0x0A:
+                    return None
+                line.size = end - at
+                if line.size == 0:
+                    break
+                line.data = at
+                line.memo = find_memo(self.memos, line)
+            line.data = at
+            fields += 1
+            if fields > self.max_fields or line.size > self.max_field or fields == MAX_LINES:
+                return None
+            if line.memo != NULL:
+                link[0] = last = line.memo
+                link = &last.next
+                seen[known] = last.line
+                known += 1
+                hash = (hash ^ <uint64_t>last.line) * 0xD6E8FEB86659FD93ULL
+            elif last != NULL:
+                link = &last.later
+            guess = link[0]
+            at += line.size + 2
+        if at + 2 - begin > self.max_head:
+            return None
+
+        habit = &self.habits[hash >> 32 & (HABITS - 1)]
+        is_known = known != 0 and is_habit(habit, base, seen, known)
+        if is_known:
+            environ = PyDict_Copy(<dict>habit.environ)
+            if habit.strength < MAX_STRENGTH:
+                habit.strength += 1
+        else:
+            environ = PyDict_Copy(base)
         query = <const uint8_t *>memchr(target, 0x3F, size)
         path_size = size if query == NULL else query - target
         if memchr(target, 0x25, path_size) != NULL:
@@ -317,56 +353,59 @@ cdef class Parser:
         request.keep_alive = version
         request.is_head = method is HEAD
 
-        # Fields (RFC 9112 §5).
-        at = end + 1
-        fields = 0
-        while True:
-            end = <const uint8_t *>memchr(at, 0x0D, limit - at)
-            if end == NULL or end + 1 == limit:
-                incomplete[0] = (limit if end == NULL else end) - at <= self.max_field
-                return None
-            if end[1] != 0x0A:
-                return None
-            size = end - at
-            if size == 0:
-                break
-            fields += 1
-            if fields > self.max_fields or size > self.max_field:
-                return None
-            meaning = self.scan_field(environ, at, size, request, &has_host)
+        if is_known:
+            has_host = habit.has_host
+            scheme = habit.scheme
+            if habit.connection != PLAIN:
+                request.keep_alive = habit.connection == KEEPS
+        for i in range(fields):
+            line = &lines[i]
+            if line.memo != NULL:
+                if is_known:
+                    continue
+                if self.changes != changes:
+                    line.memo = find_memo(self.memos, line)
+            meaning = self.scan_field(environ, line, request, &has_host, is_known)
             if meaning >= DECLINED:
                 if meaning == DECLINED:
-                    return None
-                if trusted:
-                    if scheme != PLAIN and scheme != meaning:
+                    if not is_known:
                         return None
-                    scheme = meaning
-            at = end + 2
-        if (version and not has_host) or end + 1 - begin > self.max_head:
+                    # Perhaps only because a line repeats the name of one that is part of the habit.
+                    habit.count = 0
+                    habit.candidate = 0
+                    return self.scan(data, start, base, trusted, incomplete)
+                if scheme != PLAIN and scheme != meaning and trusted:
+                    return None
+                scheme = meaning
+        if version and not has_host:
             return None
-        if scheme != PLAIN:
+        if scheme != PLAIN and trusted:
             PyDict_SetItem(environ, URL_SCHEME, HTTPS if scheme == SECURE else HTTP)
-        request.head_end = end + 2 - first
+        if known != 0 and not is_known:
+            # Taken in at the second sight, as lines are.
+            if habit.candidate == hash and known <= MAX_HABIT:
+                if habit.count == 0 or habit.strength == 0:
+                    self.held[habit - self.habits] = learn(habit, self.memos, base, lines, fields)
+                else:
+                    habit.strength -= 1
+            habit.candidate = hash
+        request.head_end = at + 2 - first
         return request
 
-    cdef int scan_field(self, dict environ, const uint8_t *line, Py_ssize_t size, Request request,
-                        bint *has_host) except -1:
+    cdef int scan_field(self, dict environ, Line *found, Request request, bint *has_host, bint is_known) except -1:
         """Take one field line into environ and request; return DECLINED if it is not plain."""
         # Invariant: line[0:size] is readable, and size > 0; data[0:length] is its value, a part of it.
         cdef uint8_t lowered[MAX_NAME]
-        cdef uint64_t hash = 0
-        cdef Memo *memo = NULL
+        cdef const uint8_t *line = found.data
+        cdef Py_ssize_t size = found.size
+        cdef Memo *memo = found.memo
         cdef Name *name
         cdef const uint8_t *data
         cdef Py_ssize_t length, name_size, count
         cdef object key, value
         cdef int meaning
 
-        if size <= MAX_MEMO_LINE:
-            hash = hash_of(line, size)
-            memo = &self.memos[hash >> 20 & (MEMOS - 1)]
-        if (memo != NULL and memo.hash == hash and PyBytes_GET_SIZE(<object>memo.line) == size
-                and memcmp(PyBytes_AS_STRING(<object>memo.line), line, size) == 0):
+        if memo != NULL:
             key = <object>memo.key
             value = <object>memo.value
             meaning = memo.meaning
@@ -417,10 +456,12 @@ cdef class Parser:
             value = text(data, length)
             # Taken in at the second sight, so that values that never come again push nothing out. Secrets
             # are not kept, and a Content-Length is read anew each time.
-            if memo != NULL and meaning not in (COOKIE, SECRET, CONTENT_LENGTH):
-                if memo.candidate == hash:
-                    self.remember(memo, hash, line, size, key, value, meaning)
-                memo.candidate = hash
+            if found.hash != 0 and meaning not in (COOKIE, SECRET, CONTENT_LENGTH):
+                memo = slot_of(self.memos, found.hash)
+                if memo.candidate == found.hash:
+                    remember(memo, found, key, value, meaning)
+                    self.changes += 1
+                memo.candidate = found.hash
 
         if meaning != PLAIN:
             if meaning == HOST:
@@ -433,7 +474,7 @@ cdef class Parser:
         PyDict_SetDefault(environ, key, value)
         if PyDict_Size(environ) == count:
             # RFC 9110 §5.3: repeated fields make a list; cookies have a separator of their own.
-            if meaning not in (PLAIN, COOKIE, SECRET):
+            if meaning not in (PLAIN, COOKIE, SECRET) or (is_known and meaning == PLAIN):
                 return DECLINED
             environ[key] = f"{environ[key]}{'; ' if meaning == COOKIE else ', '}{value}"
         return meaning
@@ -444,57 +485,3 @@ cdef class Parser:
         if word is None:
             return meaning
         return DECLINED if meaning != PLAIN else SECURE if value == word else INSECURE
-
-    cdef object remember(self, Memo *memo, uint64_t hash, const uint8_t *line, Py_ssize_t size, object key,
-                         object value, int meaning):
-        # Invariant: an entry holds one reference to each of its objects. They are swapped before the old
-        # ones are let go, so that it is whole whatever runs then.
-        cdef object kept = <bytes>line[:size]
-        cdef void *old_line = memo.line
-        cdef void *old_key = memo.key
-        cdef void *old_value = memo.value
-        Py_INCREF(kept)
-        Py_INCREF(key)
-        Py_INCREF(value)
-        memo.line = <void *>kept
-        memo.key = <void *>key
-        memo.value = <void *>value
-        memo.meaning = meaning
-        memo.hash = hash
-        Py_XDECREF(<PyObject *>old_line)
-        Py_XDECREF(<PyObject *>old_key)
-        Py_XDECREF(<PyObject *>old_value)
-
-    cdef Request read(self, bytes data, Py_ssize_t start, dict base, str remote_addr, str remote_port,
-                      bint trusted):
-        """Parse what the scanner declined, by httptools and the shared policy."""
-        cdef _Fields found
-        begin, end = policy.frame(data, start, 0, self.limits)
-        if end == 0:
-            return None
-        head = data[begin:end]
-        line_end = head.find(b"\r\n")
-        match = http11.REQUEST_LINE.fullmatch(head, 0, line_end)
-        if match is None:
-            raise HTTPError(400, "malformed request line")
-        method, target, major, minor = match.groups()
-        found = _Fields()
-        refusal = None
-        try:
-            # llhttp knows some methods and two versions; any token may be a method (RFC 9110 §9.1), and a
-            # later 1.x is read as 1.1 (§2.5). It is fed exactly one head, since it cannot be paused after it.
-            line = b"GET %b HTTP/1.%b" % (target, b"0" if minor == b"0" else b"1")
-            httptools.HttpRequestParser(found).feed_data(line + head[line_end:])
-        except httptools.HttpParserUpgrade:
-            pass
-        except httptools.HttpParserError as error:
-            refusal = error
-        # Of what llhttp refuses, the strict reader tells the status; it accepts nothing that llhttp does not.
-        fields = found.fields if refusal is None else policy.read(head)[4]
-        request = policy.build(
-            method, target, (major, minor), fields, end, self.limits, base, (remote_addr, remote_port),
-            self.forwarding if trusted else None,
-        )
-        if refusal is not None:
-            raise HTTPError(400, f"refused by llhttp: {refusal}")
-        return request

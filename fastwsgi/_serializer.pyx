@@ -3,6 +3,9 @@
 
 It keeps a scratch buffer and the results of its last `render`: so each thread that calls the app has one, and
 the loop one of its own, which its lock guards.
+
+An app whose status and fields are constants gives the same objects each time. A str and a tuple of two never
+change, a list may: so a block is found again by all of its fields, the objects themselves, and not by their list.
 """
 
 cimport cython
@@ -10,7 +13,9 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from cpython.dict cimport PyDict_GetItemWithError
 from cpython.long cimport PyLong_AsLong
-from cpython.ref cimport PyObject
+from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
+from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
+from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.stdint cimport uint8_t
 from libc.string cimport memcmp, memcpy
 
@@ -28,6 +33,7 @@ cdef enum:
     MAX_SPECIAL = 24
     MAX_CACHED_STATUS_LINES = 128
     MAX_CACHED_NAMES = 256
+    MAX_ATTEMPTS = 64
 
 cdef struct Special:
     uint8_t name[32]
@@ -118,9 +124,13 @@ cdef class Serializer:
         self.length = -1
         self.closes = False
         self.stamps = 0
+        self.block_status = object()  # no app has that
+        self.block_fields = ()
 
     def __dealloc__(self):
         PyMem_Free(self.buffer)
+        for i in range(NAME_SLOTS):
+            Py_XDECREF(<PyObject *>self.slots[i].name)
 
     cpdef object stamp(self, str date):
         date_line = b"Date: " + date.encode("ascii") + b"\r\n"
@@ -155,14 +165,24 @@ cdef class Serializer:
         cdef object name, value
         cdef uint8_t *out
         cdef const uint8_t *source
-        cdef Py_ssize_t used, name_size, value_size, i
+        cdef Py_ssize_t used, name_size, value_size
         cdef PyObject *known
+        cdef NameSlot *slot
         cdef int meaning
+        cdef bint keeps
 
+        if status is self.block_status and type(headers) is list and self.has_fields(<list>headers):
+            self.attempts = 0
+            self.code, self.length = self.block_code, self.block_length
+            self.closes, self.stamps = self.block_closes, self.block_stamps
+            return self.block
         known = PyDict_GetItemWithError(self.status_lines, status) if type(status) is str else NULL
         entry = <tuple>known if known != NULL else self.status_line(status)
         if not isinstance(headers, list):
             raise TypeError(f"headers must be a list, not {type(headers).__name__}")
+        keeps = self.is_seen(<list>headers)
+        if keeps:
+            headers = list(headers)  # nobody can change this one meanwhile
         line = <bytes>entry[0]
         self.code = entry[1]
         self.length = -1
@@ -186,16 +206,15 @@ cdef class Serializer:
             if name_size == 0:
                 raise ValueError(f"header with an empty name: {item!r}")
             source = <const uint8_t *>PyUnicode_DATA(name)
-            known = PyDict_GetItemWithError(self.names, name)
-            if known != NULL:
-                meaning = PyLong_AsLong(<object>known)
+            slot = &self.slots[<size_t><void *>name >> 4 & (NAME_SLOTS - 1)]
+            if slot.name == <void *>name:
+                meaning = slot.meaning
             else:
-                for i in range(name_size):
-                    if lower_token[source[i]] == 0:
-                        raise ValueError(f"header name is not a token (RFC 9110 §5.1): {name!r}")
-                meaning = meaning_of(source, name_size)
-                if len(self.names) < MAX_CACHED_NAMES:
-                    self.names[name] = meaning
+                meaning = self.meaning_of_name(name, source, name_size)
+                Py_INCREF(name)
+                Py_XDECREF(<PyObject *>slot.name)
+                slot.name = <void *>name
+                slot.meaning = meaning
             # Invariant: a str of 1-byte kind has name_size (value_size) readable bytes; out has room. Nothing
             # from here on runs Python code, which could come back here and move the buffer.
             out = self.room(used, name_size + value_size + 4)
@@ -211,7 +230,45 @@ cdef class Serializer:
             if meaning != PLAIN and self.drops(meaning, value):
                 continue
             used += name_size + value_size + 4
-        return PyBytes_FromStringAndSize(<char *>self.buffer, used)
+        line = PyBytes_FromStringAndSize(<char *>self.buffer, used)
+        if keeps:
+            self.block_status, self.block_fields, self.block = status, tuple(headers), line
+            self.block_code, self.block_length = self.code, self.length
+            self.block_closes, self.block_stamps = self.closes, self.stamps
+        return line
+
+    cdef int meaning_of_name(self, name, const uint8_t *source, Py_ssize_t size) except -1:
+        cdef PyObject *known = PyDict_GetItemWithError(self.names, name)
+        cdef Py_ssize_t i
+        cdef int meaning
+        if known != NULL:
+            return PyLong_AsLong(<object>known)
+        for i in range(size):
+            if lower_token[source[i]] == 0:
+                raise ValueError(f"header name is not a token (RFC 9110 §5.1): {name!r}")
+        meaning = meaning_of(source, size)
+        if len(self.names) < MAX_CACHED_NAMES:
+            self.names[name] = meaning
+        return meaning
+
+    cdef bint has_fields(self, list headers) noexcept:
+        # Invariant: block_fields holds its fields, so that the same address is the same object.
+        cdef Py_ssize_t size = PyList_GET_SIZE(headers)
+        cdef Py_ssize_t i
+        if size != PyTuple_GET_SIZE(self.block_fields):
+            return False
+        for i in range(size):
+            if PyList_GET_ITEM(headers, i) != PyTuple_GET_ITEM(self.block_fields, i):
+                return False
+        return True
+
+    cdef bint is_seen(self, list headers) noexcept:
+        """Return whether a block is to be kept: its first field was the last one's, and keeping has been of use."""
+        cdef void *first = <void *>PyList_GET_ITEM(headers, 0) if PyList_GET_SIZE(headers) != 0 else NULL
+        cdef bint is_seen = first == self.candidate and self.attempts < MAX_ATTEMPTS
+        self.candidate = first
+        self.attempts += is_seen
+        return is_seen
 
     cdef bint drops(self, int meaning, str value) except -1:
         cdef long long length

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import random
 from typing import Any
 
 import pytest
@@ -111,8 +112,8 @@ def agree(
     trusted: bool = False,
 ) -> Any:
     parsers = [PARSERS[implementation, limits] for implementation in IMPLEMENTATIONS]
-    # Thrice: what the memo remembers by then changes nothing.
-    parsers += [parsers[-1]] * 2
+    # Five times: what the parser remembers by then changes nothing.
+    parsers += [parsers[-1]] * 4
     found = [whole(parser, data, environ, trusted=trusted) for parser in parsers]
     assert all(one == found[0] for one in found), found
     return found[0]
@@ -286,3 +287,63 @@ def test_every_split_of_the_corpus(case: cases.Case) -> None:
         for cut in range(0, len(data) + 1, 1 if len(data) < 400 else 7):
             assert pieces(parser, data, [cut], BASES[0]) == expected
         assert pieces(parser, data, list(range(1, len(data))), BASES[0]) == expected
+
+
+LINES = (
+    "Host: a",
+    "Host: b",
+    "Connection: close",
+    "Connection: keep-alive",
+    "Accept: text/html",
+    "Accept: */*",
+    "User-Agent: one",
+    "Content-Type: text/plain",
+    "X-Forwarded-Proto: https",
+    "X-Forwarded-Proto: http",
+    "X-Forwarded-Ssl: off",
+    "Cookie: a=1",
+    "Content-Length: 0",
+    "Upgrade: websocket",
+    "Bad name: x",
+    "X-Number: {}",
+    "Accept: {}",
+    "Cookie: a={}",
+    "Referer: {}",
+)
+
+
+@pytest.mark.skipif(not _impl.compiled, reason="the pure parser remembers nothing")
+@pytest.mark.parametrize("seed", range(12))
+def test_what_clients_sent_before_changes_nothing(seed: int) -> None:
+    """Heads of the same few clients, again and again: what is remembered of one must not show in another."""
+    chance = random.Random(seed)
+    parser, pure = _impl.Parser(LIMITS[0], FORWARDING), PureParser(LIMITS[0], FORWARDING)
+    clients = [["Host: a", *chance.sample(LINES, chance.randrange(1, 7))] for _ in range(6)]
+    bases = [base(), base(), base("/app")]
+    for number in range(600):
+        lines = [line.format(chance.randrange(3)) for line in chance.choice(clients)]
+        if chance.random() < 0.1:
+            lines.insert(chance.randrange(len(lines) + 1), chance.choice(LINES).format(number))
+        if chance.random() < 0.1:
+            chance.shuffle(lines)
+        data = "\r\n".join([f"GET /app/{number}?{number} HTTP/1.1", *lines, "", ""]).encode()
+        if chance.random() < 0.05:
+            data = data[: chance.randrange(len(data))]
+        environ, trusted = bases[chance.choice((0, 0, 0, 1, 2))], chance.random() < 0.8
+        assert whole(parser, data, environ, trusted=trusted) == whole(pure, data, environ, trusted=trusted)
+    assert bases == [base(), base(), base("/app")]
+
+
+@pytest.mark.skipif(not _impl.compiled, reason="the pure parser remembers nothing")
+def test_the_environ_of_a_request_is_its_own() -> None:
+    """An app may change it as it likes, however often the same client comes."""
+    parser = _impl.Parser(LIMITS[0], FORWARDING)
+    data = b"GET / HTTP/1.1\r\nHost: a\r\nAccept: b\r\n\r\n"
+    seen = []
+    for _ in range(8):
+        request = parser.parse(data, 0, BASES[0], "192.0.2.1", "1", False)
+        assert request is not None
+        environ = request.environ
+        seen.append(dict(environ))
+        environ.clear()
+    assert all(environ == seen[0] for environ in seen)

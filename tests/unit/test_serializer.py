@@ -166,3 +166,43 @@ if _impl.compiled:
             except (TypeError, ValueError) as error:
                 outcomes.append((type(error), str(error)))
         assert outcomes[0] == outcomes[1]
+
+
+def test_fields_that_are_the_same_objects_are_found_again(serializer: Any) -> None:
+    status, fields = "200 OK", [("Content-Length", "5"), ("Connection", "close"), ("Date", "now")]
+    meanings = set()
+    for _ in range(5):
+        assert serializer.render(status, fields) == b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nDate: now\r\n"
+        meanings.add((serializer.code, serializer.length, serializer.closes, serializer.stamps))
+        serializer.render("404 Not Found", [])
+        serializer.render(status, fields)
+    assert meanings == {(200, 5, True, 1)}
+
+
+def test_a_list_that_is_changed_is_read_anew(serializer: Any) -> None:
+    fields = [("A", "1"), ("B", "2")]
+    for number in range(200):
+        status = "200 OK" if number % 3 else "201 Created"
+        if number % 2:
+            fields[1] = ("B", str(number))
+        if number % 5 == 0:
+            fields.append(("C", "3"))
+        lines = "".join(f"{name}: {value}\r\n" for name, value in fields)
+        assert serializer.render(status, fields) == f"HTTP/1.1 {status}\r\n{lines}".encode()
+        del fields[2:]
+
+
+def test_fields_that_are_made_anew_each_time_are_what_they_say(serializer: Any) -> None:
+    """Where one lay in memory, the next one may lie."""
+    for number in range(500):
+        fields = [(f"X-{number % 3}", f"{number}")]
+        assert (
+            serializer.render("200 OK", fields) == f"HTTP/1.1 200 OK\r\nX-{number % 3}: {number}\r\n".encode()
+        )
+
+
+def test_what_is_refused_is_refused_again(serializer: Any) -> None:
+    fields = [("A", "1"), ("B", "2\n")]
+    for _ in range(4):
+        with pytest.raises(ValueError, match="control character"):
+            serializer.render("200 OK", fields)
