@@ -49,6 +49,13 @@ class Standing:
         return self.ours.median / self.best.median if self.ours and self.best.median else None
 
     @property
+    def single(self) -> bool:
+        """Whether there are no ranges, but one value of each."""
+        return self.ours is not None and all(
+            figure.least == figure.greatest for figure in (self.ours, self.best)
+        )
+
+    @property
     def overlap(self) -> bool:
         """Whether both have had the same value in some round."""
         return self.ours is not None and self.ours.overlaps(self.best)
