@@ -39,7 +39,7 @@ class Method:
     seconds: int = 2
     warm_up: int = 1
     tolerance: float = 0.04  # share of the CPUs a round may lose to others
-    patience: float = 1.0  # times the rounds that disturbed ones may add
+    patience: float = 0.5  # times the rounds that disturbed ones may add
     server_cpu: int = 0
     client_cpu: int = 1
 
