@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from ._courier_py import Courier
     from ._io_py import IO
     from ._lines_py import Lines
     from ._lock_py import Lock
@@ -33,6 +34,7 @@ __all__ = [
     "IO",
     "ONE_SOURCE",
     "TWINS",
+    "Courier",
     "Lines",
     "Lock",
     "Parser",
@@ -49,6 +51,7 @@ TWINS: Final = {
     "_places": "Places",
     "_lock": "Lock",
     "_lines": "Lines",
+    "_courier": "Courier",
 }
 """Written twice, `_x.pyx` and `_x_py.py` with the same interface; and the class in it."""
 

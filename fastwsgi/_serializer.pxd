@@ -38,6 +38,7 @@ cdef class Serializer:
     cpdef object stamp(self, str date)
     cpdef bytes render(self, object status, object headers)
     cpdef bytes assemble(self, bytes block, int stamps, long long framing, bytes connection, bytes body)
+    cpdef bytes chunk(self, bytes data)
 
     cdef uint8_t *room(self, Py_ssize_t used, Py_ssize_t wanted) except NULL
     cdef tuple status_line(self, status)

@@ -325,3 +325,27 @@ cdef class Serializer:
         memcpy(out, b"\r\n", 2)
         memcpy(out + 2, PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body))
         return result
+
+    cpdef bytes chunk(self, bytes data):
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
+        cdef Py_ssize_t rest = size
+        cdef int digits = 1
+        cdef bytes result
+        cdef char *out
+        while rest > 15:
+            rest >>= 4
+            digits += 1
+        result = PyBytes_FromStringAndSize(NULL, digits + size + 4)
+        # Invariant: out has that many bytes; the writes below end where they do.
+        out = PyBytes_AS_STRING(result)
+        rest = size
+        for i in range(digits - 1, -1, -1):
+            out[i] = b"0123456789abcdef"[rest & 15]
+            rest >>= 4
+        out += digits
+        out[0] = b"\r"
+        out[1] = b"\n"
+        memcpy(out + 2, PyBytes_AS_STRING(data), size)
+        out[size + 2] = b"\r"
+        out[size + 3] = b"\n"
+        return result

@@ -126,3 +126,7 @@ class Serializer:
         elif framing == -2:
             framing_line = b"Transfer-Encoding: chunked\r\n"
         return b"".join((block, framing_line, connection, self._stamp_lines[stamps], b"\r\n", body))
+
+    def chunk(self, data: bytes) -> bytes:
+        """Return `data`, which must not be empty, as a chunk (RFC 9112 §7.1)."""
+        return b"%x\r\n%b\r\n" % (len(data), data)

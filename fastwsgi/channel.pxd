@@ -1,5 +1,6 @@
 cimport cython
 
+from ._courier cimport Courier as CCourier
 from ._io cimport IO as CIO
 from .connection cimport Connection
 from .deadlines cimport Timed
@@ -31,7 +32,7 @@ cdef class Channel(Timed):
     cdef readonly object tunnel
     cdef CIO _io
     cdef Py_ssize_t _offset, _discards
-    cdef bint _registered, _is_hurried
+    cdef bint _registered, _is_hurried, _held
 
     cpdef object wait_for(self, int events)
     cpdef bint is_idle(self)
@@ -40,6 +41,9 @@ cdef class Channel(Timed):
     cpdef object receive(self)
     @cython.locals(out=list, parts=list, sent=Py_ssize_t)
     cpdef int send(self, bint is_last=*) except -1
+    cpdef bint hold(self) except -1
+    @cython.locals(courier=CCourier, left=bytes)
+    cpdef object take_back(self)
     @cython.locals(outcome=int)
     cpdef bint send_through(self, Py_ssize_t left=*) except -1
     @cython.locals(connection=Connection, piece=bytes)

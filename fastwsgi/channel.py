@@ -43,6 +43,7 @@ class Channel(Timed):
 
     __slots__ = (
         "_discards",
+        "_held",
         "_io",
         "_is_hurried",
         "_offset",
@@ -95,6 +96,7 @@ class Channel(Timed):
         self._io = io
         self._registered = False
         self._is_hurried = io.peer_port == ""  # a Unix socket knows no Nagle
+        self._held = False  # the courier of its thread has pieces that come before `out`
         self._discards = 0  # bytes that may still be thrown away
         self._offset = 0  # bytes already sent of the first piece of `out`
 
@@ -132,6 +134,8 @@ class Channel(Timed):
 
         `is_last` is true if the descriptor will be closed as soon as `out` is drained.
         """
+        if self._held:
+            self.take_back()
         if self.broken:
             return GONE
         out = self.connection.out
@@ -165,6 +169,34 @@ class Channel(Timed):
         except OSError:
             return GONE
         return DRAINED
+
+    def hold(self) -> bool:
+        """Leave `out` to the courier, to be sent soon with what comes next; return False if it takes none."""
+        if (
+            self.tunnel is not None
+            or self._offset
+            or not self.runner.courier.carry(self.fd, self.connection.out)
+        ):
+            return False
+        self._held = True
+        if not self._is_hurried:
+            self._hurry()
+        return True
+
+    def take_back(self) -> None:
+        """Have in `out` again what the courier has not sent."""
+        if not self._held:
+            return
+        self._held = False
+        courier = self.runner.courier
+        try:
+            left = courier.give_back()
+        except OSError:
+            self.broken = True
+            return
+        self.sends += courier.sends
+        if left:
+            self.connection.out.insert(0, left)
 
     def send_through(self, left: int = _SENT_AHEAD) -> bool:
         """Send `out` until only `left` bytes of it are left; return False if the client has gone.
@@ -248,6 +280,7 @@ class Channel(Timed):
             self._say_farewell()
             self._io.shutdown_write(self.fd)
         else:
+            self.take_back()
             self.interrupt(socket.SHUT_RDWR)
         self.broken = True
         self.expired = page
@@ -321,6 +354,7 @@ class Channel(Timed):
             waited = self._io.monotonic() - self.arrived  # for the app, in vain
             self.endpoint.log(self.request.environ, http11.CLIENT_GONE, None, 0, waited)
         self.request = None
+        self.take_back()
         if not self.lingers:
             self._say_farewell()
         self.forget()

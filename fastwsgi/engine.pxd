@@ -8,6 +8,7 @@ from .response cimport Response
 from .runner cimport Runner
 
 cdef int READ, WRITE, HANGUP, PULLING, EXHAUSTED, DONE
+cdef double _SOON
 cdef double NEVER, QUICK, _FORGETS, SLICE, _GIVES_UP
 cdef Py_ssize_t _SENT_TOGETHER, _PIECES_TOGETHER, ANY_NUMBER
 
@@ -36,7 +37,7 @@ cdef class Engine(Overdue):
     @cython.locals(connection=Connection, is_long=bint)
     cdef Request _next(self, Channel channel, Response response, double began)
     cdef bint _may_gather(self, Connection connection) except -1
-    @cython.locals(began=double, is_more=bint, may_hold=bint)
+    @cython.locals(began=double, before=double, now=double, is_more=bint, is_long=bint, may_hold=bint)
     cdef bint _drive(self, Channel channel, Response response) except -1
     @cython.locals(runner=Runner, request=Request)
     cdef object _step_down(self, Channel channel, Response response)

@@ -34,6 +34,7 @@ __all__ = ["Engine"]
 _FORGETS = 0.95  # share of the app's longest time that the next request leaves of it
 _GIVES_UP = 0.1  # seconds; a client that ends its side so long after its request does not wait for the answer
 _LAST_WORDS = 2.0  # seconds in which an app that has returned may still answer a client's Close, and
+_SOON = 0.0001  # seconds; a piece that comes so soon after the one before may be followed by another
 _LAST_WORDS_STEP = 0.05  # seconds after which it is looked at again
 _SENT_TOGETHER = 65536  # bytes, and
 _PIECES_TOGETHER = 64  # pieces of pipelined answers that may gather
@@ -256,7 +257,7 @@ class Engine(Overdue):
 
     def _drive(self, channel: Channel, response: Response) -> bool:
         """Pull a response from the app as far as the client takes it; return whether it is complete."""
-        began = self._io.monotonic()
+        began = before = self._io.monotonic()
         while response.state != DONE:
             if response.state == PULLING:
                 self._step_down(channel, response)
@@ -268,10 +269,17 @@ class Engine(Overdue):
                 if channel.expired is not None:
                     break
                 if not is_more or response.has_all():
+                    channel.take_back()
+                    continue
+                now = self._io.monotonic()
+                is_long = now - began > SLICE
+                if not is_long and now - before < _SOON and channel.hold():
+                    before = now
                     continue
                 if not self._flush(channel):
                     return False
-                if self._io.monotonic() - began > SLICE and self._leads(channel):
+                before = self._io.monotonic()
+                if before - began > SLICE and self._leads(channel):
                     self._postpone(channel)
                     return False
             else:

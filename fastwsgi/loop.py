@@ -25,7 +25,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from . import green, http11
-from ._impl import IO, Places, Serializer
+from ._impl import IO, Courier, Places, Serializer
 from ._places_py import SIZE
 from .acceptor import Acceptor, make_acceptors
 from .channel import Channel
@@ -235,7 +235,7 @@ class Loop:
     # Threads.
 
     def _add_runner(self) -> Runner:
-        runner = Runner(len(self.runners), Serializer(SERVER_SOFTWARE), self._context)
+        runner = Runner(len(self.runners), Serializer(SERVER_SOFTWARE), Courier(), self._context)
         self.runners.append(runner)
         return runner
 

@@ -404,7 +404,7 @@ class Response:
         if not self.chunked:
             self._out.append(data)
         elif length <= _JOINED_UP_TO:
-            self._out.append(b"%x\r\n%b\r\n" % (length, data))
+            self._out.append(self.serializer.chunk(data))
         else:
             self._out.extend((b"%x\r\n" % length, data, b"\r\n"))
 

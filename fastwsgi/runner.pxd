@@ -1,5 +1,6 @@
 cimport cython
 
+from ._courier cimport Courier as CCourier
 from ._places cimport Places as CPlaces
 from ._serializer cimport Serializer as CSerializer
 
@@ -10,6 +11,7 @@ cdef class Runner:
     cdef readonly Py_ssize_t place
     cdef readonly object gate, identity, find
     cdef readonly CSerializer serializer
+    cdef readonly CCourier courier
     cdef readonly object context
     cdef object _clean
     cdef str _date

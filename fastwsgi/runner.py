@@ -1,7 +1,7 @@
 """A thread of the loop, as far as requests are concerned: what it has to itself, and what it is doing.
 
 Threads are in the app at the same time, each between its start_response and the head that is made of it: so
-each has a serializer. And each has a `contextvars.Context`, which only one thread can be in.
+each has a serializer and a courier. And each has a `contextvars.Context`, which only one thread can be in.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from . import stacks
 if TYPE_CHECKING:
     from contextvars import Context
 
+    from ._courier_py import Courier
     from ._places_py import Places
     from ._serializer_py import Serializer
 
@@ -27,6 +28,7 @@ class Runner:
         "_clean",
         "_date",
         "context",
+        "courier",
         "find",
         "gate",
         "identity",
@@ -38,10 +40,11 @@ class Runner:
         "since",
     )
 
-    def __init__(self, number: int, serializer: Serializer, clean: Context) -> None:
+    def __init__(self, number: int, serializer: Serializer, courier: Courier, clean: Context) -> None:
         """Do nothing yet. Requests begin with what is set in `clean`."""
         self.number = number
         self.serializer = serializer
+        self.courier = courier
         self.context = clean.copy()
         self._clean = clean
         self._date = ""

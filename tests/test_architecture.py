@@ -23,7 +23,7 @@ FLOORS = {
     " networks forwarding proxy_header"
     " request policy llhttp _parser_py _octets _memory _parser _serializer_py _serializer"
     " deadlines body chunked endpoint wsgi response connection hooks.views",
-    2: "gil green stacks _io_py _io _places_py _places _lock_py _lock"
+    2: "gil green stacks _io_py _io _places_py _places _lock_py _lock _courier_py _courier"
     " logs.access_format _lines_py _lines _impl processes.stdio processes.signals processes.fork processes.title"
     " processes.report processes.memory processes.pidfile processes.environment processes.socket_file"
     " processes.identity processes.daemon processes.watcher processes.sockets processes.origin processes.launch"

@@ -206,3 +206,9 @@ def test_what_is_refused_is_refused_again(serializer: Any) -> None:
     for _ in range(4):
         with pytest.raises(ValueError, match="control character"):
             serializer.render("200 OK", fields)
+
+
+@pytest.mark.parametrize("size", [1, 9, 10, 15, 16, 255, 256, 4095, 4096, 65535, 65536, 1048576])
+def test_chunk(serializer: Any, size: int) -> None:
+    data = bytes(range(256)) * (size // 256) + bytes(range(size % 256))
+    assert serializer.chunk(data) == f"{size:x}".encode() + b"\r\n" + data + b"\r\n"  # RFC 9112 §7.1
