@@ -189,6 +189,7 @@ class Channel(Timed):
             return
         self._held = False
         courier = self.runner.courier
+        courier.carry(self.fd, self.connection.out)  # which makes one piece of all, if there is room
         try:
             left = courier.give_back()
         except OSError:

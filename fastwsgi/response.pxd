@@ -5,6 +5,7 @@ from .endpoint cimport Endpoint
 from .request cimport Request
 
 cdef int PULLING, SENDING, EXHAUSTED, DONE
+cdef object _next
 cdef int _NO_FRAMING, _CHUNKED, _JOINED_UP_TO
 
 cpdef bytes error_page(CSerializer serializer, int status, bint is_head=*)
@@ -31,7 +32,7 @@ cdef class Response:
     cdef bytes _block
     cdef int _stamps
     cdef long long _remaining
-    cdef object _iterable, _iterator, _context
+    cdef object _iterable, _iterator, _context, _call
 
     cpdef object begin(self, Endpoint endpoint, Request request, list out, object owner, bint keep_alive,
                        object context)

@@ -36,6 +36,8 @@ __all__ = ["Response", "error_page"]
 # Up to here a copy costs less than one more element of a gathering write.
 _JOINED_UP_TO = 16384
 
+_next: Any = next  # looked up here: compiled code would search two modules for it at each call
+
 _NO_FRAMING = -1
 _CHUNKED = -2
 
@@ -61,6 +63,7 @@ class Response:
 
     __slots__ = (
         "_block",
+        "_call",
         "_context",
         "_endpoint",
         "_iterable",
@@ -193,14 +196,15 @@ class Response:
                 if region is not None:
                     self._add_file(region)
                     return
-            self._iterator = self._context.run(iter, result)
+            self._call = self._context.run  # made once: it is called for each piece
+            self._iterator = self._call(iter, result)
         except BaseException as error:
             self.fail(error)
 
     def pull(self) -> bool:
         """Move one piece from the app to `out`; return whether there may be more."""
         try:
-            self._add(self._context.run(next, self._iterator))
+            self._add(self._call(_next, self._iterator))
         except StopIteration:
             self._exhaust()
             return False
