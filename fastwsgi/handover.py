@@ -12,6 +12,7 @@ import errno
 import select
 import socket
 import threading
+import time
 from typing import TYPE_CHECKING, Final
 
 from .green import unpatched
@@ -135,10 +136,15 @@ class SealedSocket:
         """Return some bytes, at most `size`; b"" at the end of the stream.
 
         A record may hold more than that. Its last byte then stays in the socket until all was returned, so
-        that selectors, which ask the descriptor, tell that there is more.
+        that selectors, which ask the descriptor, tell that there is more. One that drips is waited for
+        no longer than settimeout() says, and for the drip in which that ends.
         """
         with self._receiving:
+            timeout = self._socket.gettimeout()
+            began = time.monotonic()
             while not self._ahead:
+                if timeout and time.monotonic() - began > timeout:
+                    raise TimeoutError("timed out")
                 data = self._socket.recv(_AT_ONCE, socket.MSG_PEEK)
                 opened = self._tunnel.open(data)
                 self._kept = 1 if opened else 0

@@ -6,11 +6,13 @@ import contextlib
 import os
 import socket
 import threading
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fastwsgi.handover import ClientSocket
+from fastwsgi import handover
+from fastwsgi.handover import ClientSocket, SealedSocket
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,3 +108,37 @@ def test_close_ends_it_for_the_client_and_for_whoever_waits(server: Server) -> N
     offered.shutdown()
     with pytest.raises(OSError, match="descriptor"):
         os.fstat(number)
+
+
+class AllReadError(Exception):
+    """The stream has ended."""
+
+
+class Unfinished:
+    """A tunnel to which no record has come whole; it counts what has."""
+
+    came = 0
+
+    def open(self, data: bytes) -> None:
+        if not data:
+            raise AllReadError
+        self.came += len(data)
+
+    def owes(self) -> int:
+        return 0
+
+
+@pytest.mark.parametrize("timeout", [None, 5.0])
+def test_a_record_in_drips_does_not_outlast_the_timeout(
+    server: Server, monkeypatch: pytest.MonkeyPatch, timeout: float | None
+) -> None:
+    tunnel: Any = Unfinished()
+    monkeypatch.setattr(handover, "_AT_ONCE", 1)
+    monkeypatch.setattr(time, "monotonic", lambda: float(tunnel.came))  # a byte a second
+    server.kept.settimeout(timeout)
+    sealed = SealedSocket(server.kept, tunnel)
+    server.client.send(bytes(20))
+    server.client.shutdown(socket.SHUT_WR)
+    with pytest.raises(TimeoutError if timeout else AllReadError):
+        sealed.recv(100)
+    assert tunnel.came == (6 if timeout else 20)
