@@ -77,6 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except WrkError as exc:
         sys.stderr.write(f"Error: {exc}\n")
         return 2
+    _write(path, result)
     say(f"written: {path}")
     _report(path)
     for case in [*result["cases"], *(result[name] for name in SECTIONS if name in result)]:
