@@ -1,7 +1,8 @@
 """What a server costs before it has anything to do: its import, its start, its memory, and idle connections.
 
-Memory is the proportional set size: of pages that processes share, each is charged its part. The kernel's
-own, for sockets, is not in it.
+Memory is the proportional set size: of pages that processes share, each is charged its part. So a worker that
+shares some with a master seems smaller than one that is alone; "server_bytes" has all processes together. The
+kernel's own, for sockets, is not in it.
 """
 
 from __future__ import annotations
@@ -11,14 +12,13 @@ import socket
 import subprocess
 import tempfile
 import time
-from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from . import ROOT
 from .load import probe
 from .plan import CASES
-from .processes import RunningServer, ServerFailedError, free_port
+from .processes import RunningServer, ServerFailedError, free_port, mapped_bytes
 from .responses import Reader, WrongResponseError
 from .servers import OURS, Shape
 
@@ -85,13 +85,13 @@ class _Footprint:
     def row(self) -> dict[str, Any]:
         faults: list[str] = []
         figures: dict[str, Any] = dict.fromkeys(
-            ("import_ms", "start_ms", "idle_bytes", "own_bytes", "bytes_per_connection")
+            ("import_ms", "start_ms", "idle_bytes", "own_bytes", "server_bytes", "bytes_per_connection")
         )
         try:
             figures["import_ms"] = self._import_ms()
             figures["start_ms"] = median(self._start_ms() for _ in range(self._starts))
             figures.update(self._memory())
-        except (ServerFailedError, WrongResponseError, OSError) as exc:
+        except (ServerFailedError, WrongResponseError, OSError, ValueError) as exc:
             faults.append(str(exc))
         return {"server": self._server.name, "valid": not faults, "faults": faults, **figures}
 
@@ -127,10 +127,15 @@ class _Footprint:
         with tempfile.NamedTemporaryFile(prefix="bench-") as log, self._running(log) as running:
             probe(running.port, _HELLO, keeps_alive=self._server.keeps_alive)
             time.sleep(_REST)
-            idle = running.worker_bytes()
+            idle, whole = running.worker_bytes(), running.proportional_bytes()
             own = None if self._server.name == "floor" else idle - self._bare_bytes()
             per_connection = _per_connection(running) if self._server.keeps_alive else None
-        return {"idle_bytes": idle, "own_bytes": own, "bytes_per_connection": per_connection}
+        return {
+            "idle_bytes": idle,
+            "own_bytes": own,
+            "server_bytes": whole,
+            "bytes_per_connection": per_connection,
+        }
 
     def _bare_bytes(self) -> int:
         """Return the memory of this server's Python with the application, and no server."""
@@ -142,8 +147,7 @@ class _Footprint:
         ) as bare:
             assert bare.stdout is not None
             bare.stdout.readline()
-            text = Path(f"/proc/{bare.pid}/smaps_rollup").read_text(encoding="ascii")
-        return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")) * 1024
+            return mapped_bytes("Pss:", [bare.pid])
 
 
 def _per_connection(running: RunningServer) -> float:

@@ -24,7 +24,7 @@ _PATIENCE = 10.0
 
 
 class WrkError(Exception):
-    """wrk is missing or did not do its work: the run must not go on with no figures."""
+    """wrk did not end, or could not begin, as when the server has died: there are no figures."""
 
 
 @dataclass(frozen=True)

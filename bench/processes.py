@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import IO
 
-__all__ = ["RunningServer", "ServerFailedError", "Usage", "free_port"]
+__all__ = ["RunningServer", "ServerFailedError", "Usage", "free_port", "mapped_bytes"]
 
 _PROC = Path("/proc")
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -131,17 +131,17 @@ class RunningServer:
 
     def private_bytes(self) -> int:
         """Return the memory that the processes do not share, in bytes: the kernel's is not in it."""
-        return _mapped_bytes("Private_", self.pids())
+        return mapped_bytes("Private_", self.pids())
 
     def proportional_bytes(self) -> int:
         """Return the memory of all processes together, what they share counted once, in bytes."""
-        return _mapped_bytes("Pss:", self.pids())
+        return mapped_bytes("Pss:", self.pids())
 
     def worker_bytes(self) -> int:
         """Return the memory of the processes that have no children, as proportional_bytes() counts it."""
         members = list(self._members())
         parents = {fields[1] for fields in members}
-        return _mapped_bytes("Pss:", [int(fields[-1]) for fields in members if fields[-1] not in parents])
+        return mapped_bytes("Pss:", [int(fields[-1]) for fields in members if fields[-1] not in parents])
 
     def _wait_until_ready(self) -> None:
         process = self._running()
@@ -203,7 +203,8 @@ class RunningServer:
         return "; it printed: " + " | ".join(lines[-3:]) if lines else "; it printed nothing"
 
 
-def _mapped_bytes(field: str, pids: Iterable[int]) -> int:
+def mapped_bytes(field: str, pids: Iterable[int]) -> int:
+    """Return the sum of the fields whose names begin so, in bytes, of what the processes have mapped."""
     total = 0
     for pid in pids:
         text = (_PROC / str(pid) / "smaps_rollup").read_text(encoding="ascii")

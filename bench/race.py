@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .load import probe, run_wrk
+from .load import WrkError, probe, run_wrk
 from .machine import busy_seconds, client_seconds
 from .processes import RunningServer, ServerFailedError, Usage, free_port
 from .responses import WrongResponseError
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from .targets import Figures
 
 __all__ = ["Method", "Race"]
+
+# What says in words what was wrong. The run goes on with the other servers, whatever one of them does.
+_FAILURES = (ServerFailedError, WrongResponseError, WrkError)
 
 
 @dataclass(frozen=True)
@@ -109,8 +112,8 @@ class Race:
         """Run one round of the row and return what is to be said about it."""
         try:
             one = self._run_round(server, row)
-        except (ServerFailedError, WrongResponseError, OSError, ValueError) as exc:
-            text = str(exc) if isinstance(exc, (ServerFailedError, WrongResponseError)) else repr(exc)
+        except (*_FAILURES, OSError, ValueError) as exc:
+            text = str(exc) if isinstance(exc, _FAILURES) else repr(exc)
             row.faults.append(text)
             return f"INVALID: {text}"
         row.rounds.append(one)
@@ -122,6 +125,8 @@ class Race:
     def _run_round(self, server: Server, row: Row) -> Round:
         case, method, shape, port = self.case, self.method, self._shape, free_port()
         command = server.command(self.pythons[server], port, case.app, shape)
+        if shape.access_log is not None:
+            shape.access_log.unlink(missing_ok=True)  # that of the server before
         with (
             (self.folder / f"{case.name}-{server.name}.log").open("wb") as log,
             RunningServer(command, server.environment, port=port, cpu=method.server_cpu, log=log) as running,
@@ -134,9 +139,9 @@ class Race:
                 raise WrongResponseError("a response of another size after the load than before it")
         if shape.access_log is not None:
             written = _count_lines(shape.access_log)
-            shape.access_log.unlink(missing_ok=True)
-            if written < warm_up.counts.requests + one.counts.requests:
-                row.faults.append(f"{written} lines in the access log for {one.counts.requests} requests")
+            answered = warm_up.counts.requests + one.counts.requests
+            if written < answered:
+                row.faults.append(f"{written} lines in the access log for {answered} requests")
         return one
 
     def _load(self, running: RunningServer, row: Row, size: Size, seconds: int) -> Round:

@@ -1,7 +1,7 @@
 """Compare servers side by side: `python -m bench.run`.
 
 Installs what is compared, runs cases and sections, and writes a result file and the report made of it. One
-wrong response makes a row invalid and the run fail.
+wrong response makes a row invalid; the run fails if that is a row of ours, or if a part of it is missing.
 """
 
 from __future__ import annotations
@@ -19,29 +19,26 @@ from typing import TYPE_CHECKING, Any
 from . import ROOT, footprint, micro, mix
 from .apps import write_file
 from .environments import NotInstalled, install, prepare
-from .load import WrkError
 from .machine import describe_machine, describe_python, make_certificate, missing_tool, open_files_limit
 from .options import parse
 from .plan import SECTIONS
 from .progress import Progress, say
 from .race import Race
-from .servers import OURS
+from .servers import OURS, PEERS
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from .servers import Server
 
-__all__ = ["main", "wrong_rows"]
+__all__ = ["is_sound", "main", "wrong_rows"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, write the result and the report; return 0 only if all that was run is valid."""
+    """Measure, write the result and the report; return 0 if both are whole and all rows of ours valid."""
     options = parse(argv)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        # Leave by way of the context managers, which end the servers; a shell may have SIGINT ignored.
-        signal.signal(number, lambda number, _frame: sys.exit(128 + number))
+    _leave_at_signals()
     problem = missing_tool()
     if problem:
         sys.stderr.write(f"Error: {problem}\n")
@@ -66,35 +63,39 @@ def main(argv: Sequence[str] | None = None) -> int:
     path = options.output / f"{started.strftime('%Y-%m-%dT%H%M%S')}.json"
     # What is not the server, this process with its probes too, keeps to the client's CPU.
     os.sched_setaffinity(0, {options.method.client_cpu})
-    try:
-        with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-            for cases in _raced(options, pythons, Path(folder)):
-                result["cases"] = cases
-                _write(path, result)
-        for name, section in _sections(options, pythons):
-            result[name] = section
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        for cases in _raced(options, pythons, Path(folder)):
+            result["cases"] = cases
             _write(path, result)
-    except WrkError as exc:
-        sys.stderr.write(f"Error: {exc}\n")
-        return 2
+    for name, section in _sections(options, pythons, skipped):
+        result[name] = section
+        _write(path, result)
     _write(path, result)
     say(f"written: {path}")
-    _report(path)
+    reported = _report(path)
     for case in [*result["cases"], *(result[name] for name in SECTIONS if name in result)]:
         for target in case.get("targets", ()):
             reached = {True: "reached", False: "NOT REACHED", None: "not measured"}[target["reached"]]
             value = "" if target["value"] is None else f": {target['value']:,.3f}"
             print(f"{case.get('name', 'footprint')}: {target['text']}{value}, {reached}")
-    wrong = wrong_rows(result)
-    for line in wrong:
-        print(line)
-    return 1 if wrong else 0
+    for name, row in wrong_rows(result):
+        print(f"INVALID: {name}, {row['server']}: {'; '.join(row['faults'])}")
+    return 0 if reported and is_sound(result) else 1
 
 
-def wrong_rows(result: Mapping[str, Any]) -> list[str]:
-    """Return a line for each row that is not valid: a run that has one has failed."""
+def is_sound(result: Mapping[str, Any]) -> bool:
+    """Return whether all rows of ours are valid and no section is missing.
+
+    What is wrong with a peer, or that it does not install, is a thing to be told and no failure of the run.
+    """
+    ours_wrong = any(row["server"] not in PEERS for _, row in wrong_rows(result))
+    return not ours_wrong and result["skipped"].keys().isdisjoint(SECTIONS)
+
+
+def wrong_rows(result: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return every row that is not valid, with the name of its case or section."""
     return [
-        f"INVALID: {name}, {row['server']}: {'; '.join(row['faults'])}"
+        (name, row)
         for name, section in [
             *((case["name"], case) for case in result["cases"]),
             *((name, result[name]) for name in ("footprint", "mix") if name in result),
@@ -102,6 +103,21 @@ def wrong_rows(result: Mapping[str, Any]) -> list[str]:
         for row in section["rows"]
         if not row["valid"]
     ]
+
+
+def _leave_at_signals() -> None:
+    """Leave by way of the context managers, which end the servers: once, so that a second ^C leaves none."""
+    numbers = [signal.SIGTERM, signal.SIGINT]  # SIGINT though a shell may have it ignored
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup does that
+        numbers.append(signal.SIGHUP)
+
+    def leave(number: int, _frame: object) -> None:
+        for one in numbers:
+            signal.signal(one, signal.SIG_IGN)
+        sys.exit(128 + number)
+
+    for number in numbers:
+        signal.signal(number, leave)
 
 
 def _install(servers: Sequence[Server]) -> tuple[dict[Server, str], dict[str, str]]:
@@ -132,7 +148,9 @@ def _described(server: Server, python: str) -> dict[str, Any]:
     }
 
 
-def _raced(options: argparse.Namespace, pythons: Mapping[Server, str], folder: Path) -> Any:
+def _raced(
+    options: argparse.Namespace, pythons: Mapping[Server, str], folder: Path
+) -> Iterator[list[dict[str, Any]]]:
     """Run the cases and yield all that there are, as a result file has them, after each."""
     certificate = make_certificate(folder)
     races = [Race(case, options.method, pythons, folder, certificate) for case in options.cases]
@@ -150,8 +168,10 @@ def _raced(options: argparse.Namespace, pythons: Mapping[Server, str], folder: P
         yield [one.as_json(figures) for one in races[:number]]
 
 
-def _sections(options: argparse.Namespace, pythons: Mapping[Server, str]) -> Any:
-    """Measure the sections that are wanted and yield each with its name."""
+def _sections(
+    options: argparse.Namespace, pythons: Mapping[Server, str], skipped: dict[str, str]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Measure the sections that are wanted and yield each with its name, or note in `skipped` why not."""
     quick, method = options.quick, options.method
     cpus = {"server_cpu": method.server_cpu, "client_cpu": method.client_cpu}
     if "footprint" in options.sections:
@@ -160,22 +180,25 @@ def _sections(options: argparse.Namespace, pythons: Mapping[Server, str]) -> Any
         try:
             yield "mix", mix.measure(list(pythons), **cpus, quick=quick, say=say)
         except NotInstalled as exc:
+            skipped["mix"] = str(exc)
             say(f"skipped: the mix: {exc}")
     if "micro" in options.sections:
         say("micro-benchmarks")
         try:
             yield "micro", micro.measure(quick=quick, cpu=method.server_cpu)
         except (NotInstalled, micro.MicroError) as exc:
+            skipped["micro"] = str(exc)
             say(f"skipped: the micro-benchmarks: {exc}")
 
 
-def _report(path: Path) -> None:
+def _report(path: Path) -> bool:
+    """Write the report of a result, with no plots if they do not install; return whether there is one."""
     try:
         python = install("what the report needs", _requirements("report"))
     except NotInstalled as exc:
         say(f"no plots: {exc}")
         python = sys.executable
-    subprocess.run([python, "-m", "bench.report", str(path)], cwd=ROOT, check=False)
+    return subprocess.run([python, "-m", "bench.report", str(path)], cwd=ROOT, check=False).returncode == 0
 
 
 def _requirements(section: str) -> tuple[str, ...]:

@@ -2,8 +2,8 @@
 
 Data, but for the filling in of commands. A server says for each dimension of a shape by which words it is
 had, or why it cannot be: a reader sees the reason in place of a figure. Nothing is started or installed here.
-All of them have as many workers and threads for the app as the shape says, keep idle connections for 75 s and
-take 4,000 of them; every other limit and deadline is the server's default.
+All of them have as many workers and threads for the app as the shape says, keep idle connections for longer
+than a round and take 4,000 of them; every other limit and deadline is the server's default.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["OURS", "SERVERS", "Certificate", "Server", "Shape", "Unsupported"]
+__all__ = ["OURS", "PEERS", "SERVERS", "Certificate", "Server", "Shape", "Unsupported"]
 
 OURS = "fastwsgi"
 
@@ -62,7 +62,7 @@ class Server:
     start: tuple[str, ...]
     app: tuple[str, ...] = ("{app}",)  # the last words
     workers: tuple[str, ...] | Cannot = ()
-    threads: tuple[str, ...] | Cannot = ()
+    threads: tuple[str, ...] | Cannot = ()  # none: what is in their place has no number
     access_log: tuple[str, ...] | Cannot = ()
     no_access_log: tuple[str, ...] = ()
     tls: tuple[str, ...] | Cannot = ()
@@ -153,6 +153,7 @@ _NO_PROCESSES = Cannot("it runs in one process")
 _NO_THREADS = Cannot("it has one thread")
 _NO_ACCESS_LOG = Cannot("it writes no access log")
 _NO_TLS = Cannot("it has no TLS")
+_PYTHON_PARSER = "its parser in Python, which it has by itself: the one in C is an extra"
 
 _ALL = (
     Server(
@@ -212,7 +213,8 @@ _ALL = (
         tls=_NO_TLS,
         requirements=("bjoern>=3.2",),
         needs="a C compiler and the headers of libev (Debian: gcc, libev-dev)",
-        note="sends neither Date nor Server; no timeouts; no TCP_NODELAY; its workers share one socket",
+        note="TCP_NODELAY switched on (it has no setting for that); sends neither Date nor Server; "
+        "no timeouts; its workers share one socket",
         imports="bjoern",
     ),
     Server(
@@ -229,7 +231,8 @@ _ALL = (
         tls=("--ssl-certificate", "{chain}", "--ssl-keyfile", "{key}"),
         logs_to_output=True,
         requirements=("granian>=2.7",),
-        note="one thread for the network beside those for the app: its smallest shape",
+        note="one thread for the network beside those for the app: its smallest shape; its experimental "
+        "--http1-pipeline-flush is off, as by default",
         imports="granian.cli, granian.wsgi, granian.server",
     ),
     Server(
@@ -260,7 +263,7 @@ _ALL = (
         access_log=_ACCESS_LOG,
         tls=_TLS,
         requirements=("gunicorn>=27",),
-        note="closes every connection after one response",
+        note=f"closes every connection after one response; {_PYTHON_PARSER}",
         keeps_alive=False,
         imports="gunicorn.app.wsgiapp, gunicorn.workers.sync",
         is_slow=True,
@@ -274,7 +277,7 @@ _ALL = (
         access_log=_ACCESS_LOG,
         tls=_TLS,
         requirements=("gunicorn>=27",),
-        note="one thread that polls beside those for the app",
+        note=f"one thread that polls beside those for the app; {_PYTHON_PARSER}",
         imports="gunicorn.app.wsgiapp, gunicorn.workers.gthread",
         is_slow=True,
     ),
@@ -283,11 +286,10 @@ _ALL = (
         "gunicorn gevent",
         _gunicorn("gevent"),
         workers=_WORKERS,
-        threads=Cannot("it has greenlets in place of threads"),
         access_log=_ACCESS_LOG,
         tls=_TLS,
         requirements=("gunicorn>=27", "gevent>=24", "packaging"),
-        note="a greenlet for each connection",
+        note=f"a greenlet for each connection, in place of threads; {_PYTHON_PARSER}",
         imports="gunicorn.app.wsgiapp, gunicorn.workers.ggevent",
         is_slow=True,
     ),
@@ -323,3 +325,5 @@ _ALL = (
 )
 
 SERVERS = {server.name: server for server in _ALL}
+# Those whom we compare ourselves with.
+PEERS = frozenset(server.name for server in _ALL if server.requirements)

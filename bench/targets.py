@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .servers import OURS
+from .servers import OURS, PEERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -20,7 +20,6 @@ __all__ = ["BEST", "Target", "judge"]
 
 BEST = "the best peer"
 _NAMES = {"cpu_us": "CPU per request", "p99_us": "p99", "requests_per_second": "requests per second"}
-_NO_PEERS = ("floor", OURS, "fastwsgi-pure")
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def judge(target: Target, case: str, figures: Figures, servers: Iterable[str]) -
     value = ours
     if target.server or target.case:
         if target.server == BEST:
-            peers = (figures(case, one, target.figure) for one in servers if one not in _NO_PEERS)
+            peers = (figures(case, one, target.figure) for one in servers if one in PEERS)
             theirs = min((one for one in peers if one is not None), default=None)
         elif target.server:
             theirs = figures(case, target.server, target.figure)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import subprocess
 import tempfile
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ _APP = "bench.mix.shop:app"
 _REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 _THREADS = 32
 _MOST_USERS = 800  # each may have a descriptor open, and the client's select() takes 1,024
+_PATIENCE = 120.0  # seconds; all users come and have their stage in far less
 _WITHIN_REACH = 0.5  # of our peak: below it, a server at our load would only lose requests
 
 
@@ -76,8 +78,14 @@ class Users:
         return self._next_line()
 
     def _next_line(self) -> dict[str, Any]:
+        """Return what locust tells next; one that says nothing for long is ended."""
         assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+        watch = threading.Timer(_PATIENCE, self._process.kill)
+        watch.start()
+        try:
+            line = self._process.stdout.readline()
+        finally:
+            watch.cancel()
         if not line:
             raise UsersGoneError(f"locust has ended with status {self._process.wait()}")
         answer: dict[str, Any] = json.loads(line)
@@ -95,7 +103,7 @@ class Trial:
         self._say = say
         self._settle, self._seconds = (1.0, 2.5) if quick else (1.5, 5.0)
         self._first, self._most = (100, _MOST_USERS // 2) if quick else (50, _MOST_USERS)
-        self._threads, note = _THREADS, f"{_THREADS} threads"
+        self._threads, note = _THREADS, f"{_THREADS} threads" if server.threads else server.note
         try:
             server.command(prepare(server), 0, _APP, Shape(threads=_THREADS))
         except Unsupported as exc:
@@ -131,6 +139,8 @@ class Trial:
                     self._stage(running, users, wanted)
         except (ServerFailedError, UsersGoneError) as exc:
             self.row["faults"].append(str(exc))
+        except (OSError, ValueError) as exc:
+            self.row["faults"].append(repr(exc))
         self._judge()
 
     def _stage(self, running: RunningServer, users: Users, wanted: int) -> None:

@@ -151,7 +151,10 @@ def _verdicts(results: Results, places: Sequence[tuple[str, Sequence[Row], Measu
     ]
     if missed:
         lines.append(f"**Targets missed, {len(missed)} of {len(results.targets)}:** {'; '.join(missed)}.")
-    elif results.targets:
+    untold = [f"{_words(place)}: {_words(one.text)}" for place, one in results.targets if one.reached is None]
+    if untold:
+        lines.append(f"Targets not measured, {len(untold)} of {len(results.targets)}: {'; '.join(untold)}.")
+    if results.targets and not missed and not untold:
         lines.append(f"All {len(results.targets)} targets are reached.")
     if results.invalid:
         rows = "; ".join(f"{_words(place)}: {results.title(row.server)}" for place, row in results.invalid)

@@ -35,7 +35,8 @@ MEMORY = Measure("memory_bytes", "memory under load", "MB", _MB)
 CASE = (CPU, RATE, Measure("p99_us", "99th percentile of latency", "ms", 1e-3), MEMORY)
 FOOTPRINT = (
     Measure("own_bytes", "worker's own memory", "MB", _MB),
-    Measure("idle_bytes", "memory of the idle server", "MB", _MB),
+    Measure("idle_bytes", "memory of an idle worker", "MB", _MB),
+    Measure("server_bytes", "memory of the idle server, all its processes", "MB", _MB),
     Measure("bytes_per_connection", "memory per idle connection", "KB", 1 / 1024),
     Measure("start_ms", "start to first response", "ms"),
     Measure("import_ms", "import", "ms"),

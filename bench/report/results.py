@@ -213,7 +213,7 @@ class Results:
         if raw.get("micro"):
             self._add_micro(raw["micro"])
         # One that was there in another run is not missing.
-        for name in {row.server for rows in self._all_rows() for row in rows}:
+        for name in {"mix", "micro"} & raw.keys() | {row.server for rows in self._all_rows() for row in rows}:
             self.skipped.pop(name, None)
 
     @property

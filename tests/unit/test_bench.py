@@ -17,8 +17,8 @@ from bench.progress import Progress
 from bench.race import Method, Race
 from bench.responses import Reader, Size, WrongResponseError
 from bench.rounds import Round, Row
-from bench.run import wrong_rows
-from bench.servers import OURS, SERVERS, Certificate, Shape, Unsupported
+from bench.run import is_sound, wrong_rows
+from bench.servers import OURS, PEERS, SERVERS, Certificate, Shape, Unsupported
 from bench.targets import BEST, Target, judge
 
 if TYPE_CHECKING:
@@ -108,16 +108,12 @@ def test_a_server_has_a_command_for_a_shape_or_a_reason(name: str, shape: str) -
     assert ("module:app" in words) == (name != "floor")
     assert (str(LOG) in words) == (shape == "access log")
     assert (str(TLS.chain) in words and str(TLS.key) in words) == (shape == "tls")
-    if shape in ("workers", "threads"):
+    if shape == "workers" or (shape == "threads" and SERVERS[name].threads):
         assert ("2" if shape == "workers" else "32") in words.replace("=", " ").split()
 
 
 def test_only_what_is_ours_needs_no_environment() -> None:
-    assert [name for name, server in SERVERS.items() if not server.requirements] == [
-        "floor",
-        OURS,
-        "fastwsgi-pure",
-    ]
+    assert SERVERS.keys() - PEERS == {"floor", OURS, "fastwsgi-pure"}
 
 
 def test_cases_have_a_name_each_and_speak_of_servers_that_there_are() -> None:
@@ -181,9 +177,24 @@ def test_one_fault_makes_the_row_invalid_and_leaves_no_figure() -> None:
     told = row.as_json()
     assert not told["valid"]
     assert "cpu_us" not in told
-    assert wrong_rows({"cases": [{"name": "hello", "rows": [told]}]}) == [
-        "INVALID: hello, one: 1 status errors"
-    ]
+    assert wrong_rows({"cases": [{"name": "hello", "rows": [told]}]}) == [("hello", told)]
+
+
+@pytest.mark.parametrize(
+    ("server", "skipped", "sound"),
+    [
+        ("", {}, True),
+        ("bjoern", {"uwsgi": "it does not install"}, True),
+        (OURS, {}, False),
+        ("floor", {}, False),
+        ("", {"mix": "locust does not install"}, False),
+    ],
+)
+def test_a_run_fails_by_what_is_ours_and_by_what_is_missing(
+    server: str, skipped: dict[str, str], sound: bool
+) -> None:
+    row = {"server": server, "valid": not server, "faults": []}
+    assert is_sound({"cases": [{"name": "hello", "rows": [row]}], "skipped": skipped}) is sound
 
 
 def test_a_row_without_a_round_is_invalid() -> None:
