@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.live import ENGINE, Peer, head
-from tests.processes import children, eventually
+from tests.processes import children, eventually, open_files
 from tests.programs import Port, needs, running, substituted
 from tests.traffic import Traffic
 
@@ -77,10 +77,9 @@ def has_left(master: int, path: Path) -> bool:
     """Return whether no process of the server has a file open any more."""
     for pid in (master, *children(master)):
         try:
-            open_files = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+            if os.fspath(path) in open_files(pid):
+                return False
         except OSError:
-            return False
-        if os.fspath(path) in open_files:
             return False
     return True
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.live import LiveServer, head
-from tests.processes import eventually, memory, wait_for_end, wait_for_workers
+from tests.processes import eventually, memory, open_files, wait_for_end, wait_for_workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,8 +84,7 @@ def test_spooled_bodies_have_no_name(live: Callable[..., LiveServer], tmp_path: 
     (worker,) = wait_for_workers(server, 1)
 
     def spools() -> int:
-        links = (os.readlink(f"/proc/{worker}/fd/{name}") for name in os.listdir(f"/proc/{worker}/fd"))
-        return sum(link.startswith(os.fspath(folder)) for link in links)
+        return sum(name.startswith(os.fspath(folder)) for name in open_files(worker))
 
     with ExitStack() as stack:
         for _ in range(5):
