@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import IO
 
-__all__ = ["RunningServer", "ServerFailedError", "Usage", "free_port", "mapped_bytes"]
+__all__ = ["RunningServer", "ServerFailedError", "Usage", "free_port", "leave_at_signals", "mapped_bytes"]
 
 _PROC = Path("/proc")
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -53,6 +54,21 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def leave_at_signals() -> None:
+    """Leave by way of the context managers, which end the servers: once, so that a second ^C leaves none."""
+    numbers = [signal.SIGTERM, signal.SIGINT]  # SIGINT though a shell may have it ignored
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup does that
+        numbers.append(signal.SIGHUP)
+
+    def leave(number: int, _frame: object) -> None:
+        for one in numbers:
+            signal.signal(one, signal.SIG_IGN)
+        sys.exit(128 + number)
+
+    for number in numbers:
+        signal.signal(number, leave)
 
 
 class RunningServer:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from .environments import NotInstalled, install, prepare
 from .machine import describe_machine, describe_python, make_certificate, missing_tool, open_files_limit
 from .options import parse
 from .plan import SECTIONS
+from .processes import leave_at_signals
 from .progress import Progress, say
 from .race import Race
 from .servers import OURS, PEERS
@@ -38,7 +38,7 @@ __all__ = ["is_sound", "main", "wrong_rows"]
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, write the result and the report; return 0 if both are whole and all rows of ours valid."""
     options = parse(argv)
-    _leave_at_signals()
+    leave_at_signals()
     problem = missing_tool()
     if problem:
         sys.stderr.write(f"Error: {problem}\n")
@@ -103,21 +103,6 @@ def wrong_rows(result: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]
         for row in section["rows"]
         if not row["valid"]
     ]
-
-
-def _leave_at_signals() -> None:
-    """Leave by way of the context managers, which end the servers: once, so that a second ^C leaves none."""
-    numbers = [signal.SIGTERM, signal.SIGINT]  # SIGINT though a shell may have it ignored
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup does that
-        numbers.append(signal.SIGHUP)
-
-    def leave(number: int, _frame: object) -> None:
-        for one in numbers:
-            signal.signal(one, signal.SIG_IGN)
-        sys.exit(128 + number)
-
-    for number in numbers:
-        signal.signal(number, leave)
 
 
 def _install(servers: Sequence[Server]) -> tuple[dict[Server, str], dict[str, str]]:

@@ -145,6 +145,8 @@ def _verdicts(results: Results, places: Sequence[tuple[str, Sequence[Row], Measu
         f": {'; '.join(behind)}."
         if behind
         else "In none of these rows is a peer ahead."
+        if any(found)
+        else "No peer was measured."
     ]
     missed = [
         f"{_words(place)}: {_words(one.text)}" for place, one in results.targets if one.reached is False

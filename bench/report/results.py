@@ -168,6 +168,7 @@ class Results:
     mix_skipped: dict[str, str] = field(default_factory=dict)
     stages: tuple[Stage, ...] = ()
     micro: dict[str, tuple[Row, ...]] = field(default_factory=dict)
+    micro_skipped: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def load(cls, paths: Iterable[Path]) -> Results:
@@ -220,9 +221,8 @@ class Results:
     def left_out(self) -> list[tuple[str, Mapping[str, str]]]:
         """What single cases were measured without, and why, with the title of the case."""
         places = [(case.title, case.skipped) for case in self.cases.values()]
-        return [
-            (title, skipped) for title, skipped in [*places, (self.mix_title, self.mix_skipped)] if skipped
-        ]
+        places += [(self.mix_title, self.mix_skipped), ("micro-benchmarks", self.micro_skipped)]
+        return [(title, skipped) for title, skipped in places if skipped]
 
     def title(self, server: str) -> str:
         """Return the name by which readers know a server."""
@@ -271,6 +271,7 @@ class Results:
 
     def _add_micro(self, raw: Mapping[str, Any]) -> None:
         self.micro = {}
+        self.micro_skipped = raw.get("skipped") or {}
         for one in raw.get("rows") or ():
             mean, deviation = float(one["mean_ns"]), float(one.get("stdev_ns") or 0)
             figures = {"mean_ns": Spread(mean, mean - deviation, mean + deviation)}

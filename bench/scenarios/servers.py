@@ -6,9 +6,7 @@ import argparse
 import json
 import math
 import os
-import resource
 import shlex
-import signal
 import sys
 import tempfile
 import time
@@ -19,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from bench import ROOT
 from bench.environments import NotInstalled, prepare
-from bench.machine import busy_seconds, describe_machine, describe_python
-from bench.processes import RunningServer, ServerFailedError, free_port
+from bench.machine import busy_seconds, describe_machine, describe_python, open_files_limit
+from bench.processes import RunningServer, ServerFailedError, free_port, leave_at_signals
 from bench.servers import SERVERS, Shape
 
 if TYPE_CHECKING:
@@ -103,17 +101,13 @@ def scenario_parser(module_name: str, doc: str | None) -> argparse.ArgumentParse
 
 def run_scenario(options: argparse.Namespace, scenario: Callable[[argparse.Namespace], Rows]) -> int:
     """Pin this process, run `scenario`, write the rows that it returns; return the exit code."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        # Leave by way of the context managers, which end the servers.
-        signal.signal(number, lambda number, _frame: sys.exit(128 + number))
+    leave_at_signals()
     cpus = os.sched_getaffinity(0)
     if not {options.server_cpu, options.client_cpu} <= cpus or options.server_cpu == options.client_cpu:
         sys.stderr.write(f"Error: server and client need a CPU each, of {sorted(cpus)}\n")
         return 2
     os.sched_setaffinity(0, {options.client_cpu})
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # The server inherits it.
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    open_files_limit()
     started = datetime.now(timezone.utc).isoformat(timespec="seconds")
     server = SERVERS[options.server]
     try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench.load import Counts
+from bench.load import Counts, WrkError
 from bench.options import choose
 from bench.plan import CASES, QUICK_CASES, QUICK_SERVERS, SECTIONS
 from bench.processes import Usage
@@ -18,7 +18,7 @@ from bench.race import Method, Race
 from bench.responses import Reader, Size, WrongResponseError
 from bench.rounds import Round, Row
 from bench.run import is_sound, wrong_rows
-from bench.servers import OURS, PEERS, SERVERS, Certificate, Shape, Unsupported
+from bench.servers import OURS, PEERS, SERVERS, Certificate, Server, Shape, Unsupported
 from bench.targets import BEST, Target, judge
 
 if TYPE_CHECKING:
@@ -137,6 +137,22 @@ def test_a_race_skips_with_a_reason_and_runs_slow_servers_less(tmp_path: Path) -
     assert race.rows["waitress"].wanted == 2
     assert race.rows.keys() | race.skipped.keys() == SERVERS.keys()
     assert race.planned == sum(row.wanted for row in race.rows.values())
+
+
+def test_a_server_that_fails_wrk_has_its_fault_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_round(_race: Race, server: Server, _row: Row) -> Round:
+        if server.name == "bjoern":
+            raise WrkError("wrk did not end within 33 s")
+        return a_round(0.01)
+
+    monkeypatch.setattr(Race, "_run_round", run_round)
+    pythons = {SERVERS[name]: PYTHON for name in (OURS, "bjoern", "granian")}
+    race = Race(CASES[0], Method(), pythons, tmp_path, TLS)
+    race.run(Progress(race.planned, lambda _: None))
+    assert race.rows["bjoern"].faults == ["wrk did not end within 33 s"]
+    assert len(race.rows[OURS].rounds) == len(race.rows["granian"].rounds) == Method.rounds
 
 
 # when a row counts

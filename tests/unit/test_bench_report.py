@@ -247,6 +247,7 @@ def test_the_page_tells_missed_targets() -> None:
     assert "1 of 3 are reached" in missed
     assert "≤ 0.80 × bjoern 0.70 0.80 yes" in every
     assert "**Targets missed, 1 of 3:** hello, Host only: ≤ 1.30 × floor." in tables(results)
+    assert "Targets not measured, 1 of 3: hello, Host only: ≤ 0.75 × Granian." in tables(results)
 
 
 def test_the_page_tells_what_does_not_count() -> None:
