@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib
+
+from .launching import told
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("port", type=int)
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--certfile")
-    parser.add_argument("--keyfile")
-    parser.add_argument("app")
-    options = parser.parse_args()
-    module, _, name = options.app.partition(":")
-    app = getattr(importlib.import_module(module), name)
+    options = told({"threads": int, "certfile": str, "keyfile": str})
     server = importlib.import_module("cheroot.wsgi").Server(
         ("127.0.0.1", options.port),
-        app,
+        options.app,
         numthreads=options.threads,
         max=options.threads,
         request_queue_size=1024,

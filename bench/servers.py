@@ -176,6 +176,7 @@ _ALL = (
         access_log=_ACCESS_LOG,
         tls=_TLS,
         environment={"FASTWSGI_REQUIRE_EXTENSIONS": "1"},
+        note="a thread in C beside those for the app sends what a stream has left waiting for a millisecond",
         imports="fastwsgi.__main__",
     ),
     Server(
