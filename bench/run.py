@@ -177,11 +177,11 @@ def _sections(
 
 
 def _report(path: Path) -> bool:
-    """Write the report of a result, with no plots if they do not install; return whether there is one."""
+    """Write the report of a result; return whether it is whole: without matplotlib it has no page."""
     try:
         python = install("what the report needs", _requirements("report"))
     except NotInstalled as exc:
-        say(f"no plots: {exc}")
+        say(f"tables only: {exc}")
         python = sys.executable
     return subprocess.run([python, "-m", "bench.report", str(path)], cwd=ROOT, check=False).returncode == 0
 
