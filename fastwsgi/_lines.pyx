@@ -204,7 +204,7 @@ cdef int put_text(Buffer *buffer, PyObject *text) except -1:
 
 
 cdef int put_json(Buffer *buffer, PyObject *text) except -1:
-    """Put a text in quotes, escaped as JSON is; return 0 for one that is not ASCII."""
+    """Put a text in quotes, escaped as JSON is; return 0 for one that is not ASCII, or has a DEL."""
     cdef const uint8_t *data = <const uint8_t *>PyUnicode_DATA(text)
     cdef Py_ssize_t size = PyUnicode_GET_LENGTH(text)
     cdef Py_ssize_t i
@@ -218,7 +218,7 @@ cdef int put_json(Buffer *buffer, PyObject *text) except -1:
         out = buffer.data + buffer.size
         for i in range(size):
             c = data[i]
-            if c > 127:
+            if c > 126:
                 return 0
             if c >= 32:
                 if c == 34 or c == 92:

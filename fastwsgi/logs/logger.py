@@ -69,6 +69,15 @@ class AccessHandler(logging.Handler):
             finally:
                 self.release()
 
+    def reopen(self) -> None:
+        """Open the file anew; what waits is written meanwhile, so no thread may add to it."""
+        if self.file is not None:
+            self.acquire()
+            try:
+                self.file.reopen()
+            finally:
+                self.release()
+
 
 class Logger:
     """The logs of a server; derive from it for the setting logger_class.

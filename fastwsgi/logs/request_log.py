@@ -109,8 +109,9 @@ class _Calls:
             door.flush()
 
     def reopen(self) -> None:
-        if self._file is not None:
-            self.flush()
+        for door in self._doors:
+            door.reopen()
+        if self._file is not None and not self._doors:
             self._file.reopen()
 
     def another(self) -> RequestLog:

@@ -66,6 +66,15 @@ def test_an_object_is_the_same(environ: dict[str, Any], status: str, nbytes: int
     )
 
 
+@pytest.mark.parametrize("fmt", [COMBINED, "json"])
+def test_every_character_is_written_the_same(fmt: str) -> None:
+    for code in range(256):
+        environ = {"RAW_URI": f"/{chr(code)}", "PATH_INFO": f"/{chr(code)}"}
+        line = told(_impl.Lines, fmt, environ, "200 OK", None, 1, 0.5)
+        assert line == told(PureLines, fmt, environ, "200 OK", None, 1, 0.5)
+        assert line[:-1].decode("ascii").isprintable()
+
+
 @pytest.mark.parametrize("value", [5, None, ("an", "object"), type("Text", (str,), {})("text")])
 @pytest.mark.parametrize("fmt", [EVERYTHING, "json"])
 def test_objects_of_the_app(fmt: str, value: Any) -> None:

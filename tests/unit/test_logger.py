@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,7 +20,7 @@ from fastwsgi.errors import ConfigError
 from fastwsgi.logs import captured_output, error_log, request_log
 from fastwsgi.logs.access_log import AccessLog
 from fastwsgi.logs.log_file import ACCESS_LOG, ERROR_LOG
-from fastwsgi.logs.logger import Logger
+from fastwsgi.logs.logger import AccessHandler, Logger
 from tests.live import ROOT
 
 if TYPE_CHECKING:
@@ -246,6 +247,27 @@ def test_reopened_by_way_of_logging(access: Access, tmp_path: Path) -> None:
     access.chosen.reopen()
     assert access.finish() == LINE
     assert (tmp_path / "old").read_text() == LINE
+
+
+def test_no_line_is_added_while_the_file_is_reopened(access: Access, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a GIL, other loops log by the same handler, and its lines have no lock of their own."""
+    access.start(logger_class=Skips)
+    door: Any = next(each for each in ACCESS_LOG.handlers if isinstance(each, AccessHandler))
+    is_free = []
+
+    def look() -> None:
+        is_free.append(door.lock.acquire(blocking=False))
+        if is_free[-1]:
+            door.lock.release()
+
+    def reopen() -> None:
+        thread = threading.Thread(target=look)
+        thread.start()
+        thread.join()
+
+    monkeypatch.setattr(door.file, "reopen", reopen)
+    access.chosen.reopen()
+    assert is_free == [False]
 
 
 def test_a_class_that_changes_at_a_reload_leaves_one_handler(capsys: pytest.CaptureFixture[str]) -> None:
