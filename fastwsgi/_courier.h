@@ -22,7 +22,7 @@
 enum {
     COURIER_ROOM = 65536, /* bytes */
     COURIER_TICK = 1000000, /* nanoseconds between two rounds, and */
-    COURIER_RESTS = 64000000, /* where clients take nothing */
+    COURIER_RESTS = 4000000, /* where clients take nothing; no bell ends it, so what others give waits as long */
     COURIER_LAST = 8, /* rounds without work after which it sleeps */
     COURIER_STACK = 262144 /* bytes */
 };
@@ -50,7 +50,8 @@ static int courier_send(fastwsgi_courier *it) {
         if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)
             return 0;
         it->is_gone = 1;
-        sent = (ssize_t)(it->size - it->begun);
+        it->begun = it->size;
+        return 1;
     }
     it->sends += 1;
     it->begun += (size_t)sent;

@@ -35,7 +35,7 @@ cdef class Courier:
 
     cpdef bint carry(self, int fd, list out) except -1:
         cdef fastwsgi_courier *it = <fastwsgi_courier *>self._it
-        cdef size_t size = 0
+        cdef size_t size = 0, left
         cdef char *room
         for piece in out:
             if type(piece) is not bytes:
@@ -45,10 +45,16 @@ cdef class Courier:
         if room == NULL:
             return False
         # Invariant: room has size bytes, and the lock is held; nothing here runs Python code.
+        left = size
         for piece in out:
+            # Without a GIL, write() in a thread of the app's own can have added to it by now.
+            if type(piece) is not bytes or <size_t>PyBytes_GET_SIZE(<bytes>piece) > left:
+                courier_end(it, 0)
+                return False
             memcpy(room, PyBytes_AS_STRING(<bytes>piece), PyBytes_GET_SIZE(<bytes>piece))
             room += PyBytes_GET_SIZE(<bytes>piece)
-        courier_end(it, size)
+            left -= PyBytes_GET_SIZE(<bytes>piece)
+        courier_end(it, size - left)
         out.clear()
         return True
 

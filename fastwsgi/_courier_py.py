@@ -2,8 +2,8 @@
 
 A piece may wait for the next one only if its transmission goes on while the app makes that (PEP 3333,
 "Buffering and Streaming"). In the compiled form a thread of its own sees to it, which needs no GIL: within
-two milliseconds it sends what still waits. Here there is none, for a thread of Python would have to wait for
-the GIL, which the app may hold: nothing is carried, and each piece is sent by itself.
+a few milliseconds it sends what still waits. Here there is none, for a thread of Python would have to wait
+for the GIL, which the app may hold: nothing is carried, and each piece is sent by itself.
 
 Each thread that calls the app has a courier, which carries for one connection at a time. Invariant: between
 carry() and give_back() nobody else sends on that descriptor, or closes it.

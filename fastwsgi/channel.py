@@ -190,11 +190,11 @@ class Channel(Timed):
         self._held = False
         courier = self.runner.courier
         courier.carry(self.fd, self.connection.out)  # which makes one piece of all, if there is room
+        left = b""
         try:
             left = courier.give_back()
         except OSError:
             self.broken = True
-            return
         self.sends += courier.sends
         if left:
             self.connection.out.insert(0, left)

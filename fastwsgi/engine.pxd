@@ -37,7 +37,8 @@ cdef class Engine(Overdue):
     @cython.locals(connection=Connection, is_long=bint)
     cdef Request _next(self, Channel channel, Response response, double began)
     cdef bint _may_gather(self, Connection connection) except -1
-    @cython.locals(began=double, before=double, now=double, is_more=bint, is_long=bint, may_hold=bint)
+    @cython.locals(began=double, before=double, now=double, is_more=bint, is_long=bint, may_hold=bint,
+                    is_first=bint)
     cdef bint _drive(self, Channel channel, Response response) except -1
     @cython.locals(runner=Runner, request=Request)
     cdef object _step_down(self, Channel channel, Response response)

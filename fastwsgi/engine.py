@@ -258,6 +258,7 @@ class Engine(Overdue):
     def _drive(self, channel: Channel, response: Response) -> bool:
         """Pull a response from the app as far as the client takes it; return whether it is complete."""
         began = before = self._io.monotonic()
+        is_first = not response.head_sent
         while response.state != DONE:
             if response.state == PULLING:
                 self._step_down(channel, response)
@@ -268,9 +269,12 @@ class Engine(Overdue):
                     return False
                 if channel.expired is not None:
                     break
-                if not is_more or response.has_all():
+                if not is_more:
                     channel.take_back()
                     continue
+                if is_first and response.has_all():
+                    continue  # most have ended by that, and need one send
+                is_first = False
                 now = self._io.monotonic()
                 is_long = now - began > SLICE
                 if not is_long and now - before < _SOON and channel.hold():

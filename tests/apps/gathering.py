@@ -27,6 +27,12 @@ def held(gate: str) -> Iterator[bytes]:
     yield b"after"
 
 
+def sized(gate: str) -> Iterator[bytes]:
+    """Give all of a declared length, and then wait as released() does."""
+    yield from (b"%d." % n for n in range(4))
+    Path(gate).read_bytes()
+
+
 def many(count: str) -> Iterator[bytes]:
     return (b"%03d" % (n % 1000) * n for n in range(int(count)))
 
@@ -44,8 +50,11 @@ def writes(_query: str, write: Callable[[bytes], object]) -> Iterator[bytes]:
 
 
 def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterator[bytes]:
-    write = start_response("200 OK", [("Content-Type", "text/plain")])
+    fields = [("Content-Type", "text/plain")]
+    if environ["PATH_INFO"] == "/sized":
+        fields.append(("Content-Length", "8"))
+    write = start_response("200 OK", fields)
     if environ["PATH_INFO"] == "/writes":
         return writes("", write)
-    ways = {"/released": released, "/held": held, "/many": many, "/fails": fails}
+    ways = {"/released": released, "/held": held, "/sized": sized, "/many": many, "/fails": fails}
     return ways[environ["PATH_INFO"]](environ["QUERY_STRING"])

@@ -29,6 +29,17 @@ def test_a_piece_does_not_wait_for_the_next(live: Callable[..., LiveServer], gat
         assert peer.read_until(b"0\r\n\r\n").endswith(b"5\r\nafter\r\n0\r\n\r\n")
 
 
+def test_the_last_piece_does_not_wait_for_what_the_app_does_after_it(
+    live: Callable[..., LiveServer], gate: Gate
+) -> None:
+    server = live(APP)
+    with server.connect() as peer:
+        peer.send(head(f"/sized?{gate.path}"))
+        assert peer.response().body == b"0.1.2.3."
+        gate.wait_for_arrival()
+        gate.open()
+
+
 @pytest.mark.parametrize(("count", "buffer"), [(500, 0), (200, 4096)], ids=["quick", "slow"])
 def test_all_arrives_in_order(live: Callable[..., LiveServer], count: int, buffer: int) -> None:
     server = live(APP)

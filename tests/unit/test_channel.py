@@ -1,4 +1,4 @@
-"""When a channel has its socket hold nothing back (TCP_NODELAY)."""
+"""When a channel has its socket hold nothing back (TCP_NODELAY), and what it knows of the courier."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 import os
 import socket
 from contextlib import closing
+from contextvars import copy_context
 
 import pytest
 
@@ -15,7 +16,9 @@ from fastwsgi.connection import Connection
 from fastwsgi.endpoint import Endpoint
 from fastwsgi.forwarding import Forwarding
 from fastwsgi.request import Limits
-from fastwsgi.states import DRAINED
+from fastwsgi.runner import Runner
+from fastwsgi.states import DRAINED, GONE
+from tests.processes import eventually
 
 LIMITS = Limits()
 
@@ -55,3 +58,27 @@ def test_only_what_leaves_with_the_end_of_the_stream_needs_no_hurry(
         channel.close()
         with client.makefile("rb") as stream:
             assert stream.read() == b"".join(piece for pieces, _ in sends for piece in pieces)
+
+
+@pytest.mark.skipif(not _impl.compiled, reason="carries nothing")
+def test_what_the_courier_sent_counts_though_the_client_goes_then() -> None:
+    """Or the log would say that it went before it was answered (499)."""
+    with (
+        closing(_impl.IO()) as ours,
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname()) as client,
+    ):
+        ours.register_listener(listener.fileno(), "listener")
+        fd = ours.accept(listener.fileno())
+        connection = Connection(endpoint(), ours.peer_addr, ours.peer_port, 0.0)
+        channel = Channel(ours, fd, endpoint(), connection)
+        courier = _impl.Courier()
+        channel.runner = Runner(0, _impl.Serializer("fastwsgi"), courier, copy_context())
+        connection.out.append(b"a piece")
+        assert channel.hold()
+        assert client.recv(1) == b"a"
+        client.close()
+        eventually(lambda: not courier.carry(fd, [b"more"]))
+        assert channel.send() == GONE
+        assert channel.sends > 0
+        channel.close()

@@ -96,7 +96,20 @@ def test_a_client_that_has_gone(pair: Pair) -> None:
     eventually(lambda: not courier.carry(pair[0].fileno(), [b"more"]))
     with pytest.raises(BrokenPipeError):
         courier.give_back()
+    assert courier.sends == 0
     assert courier.give_back() == b""  # it is as new
+
+
+@compiled
+def test_a_client_that_goes_after_it_has_had_some(pair: Pair) -> None:
+    pair[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+    courier = carry(pair, b"x" * 60000)
+    assert pair[1].recv(1) == b"x"
+    pair[1].close()
+    eventually(lambda: not courier.carry(pair[0].fileno(), [b"more"]))
+    with pytest.raises(BrokenPipeError):
+        courier.give_back()
+    assert courier.sends > 0  # or the log would say that it was sent nothing
 
 
 @compiled
