@@ -142,19 +142,21 @@ def ratios(name: str, rows: Sequence[Ratios]) -> str:
     with mpl.rc_context(_STYLE):
         figure, axes = _axes(0.6 * len(rows) + 0.75)
         every = [mark.ratio for row in rows for mark in row.marks] or [1.0]
-        low, high = min(0.5, *every) * 0.7, max(2.0, *every) * 4
+        low, high = min(0.5, *every) * 0.7, max(2.0, *every) * 20
         axes.set_xscale("log")
         axes.set_xlim(low, high)
         axes.axvline(1.0, color=_ACCENT, linewidth=1.5, zorder=1)
         for place, row in enumerate(rows):
             axes.plot([low, high], [place, place], color=_RULE, linewidth=0.8, zorder=0)
             box = {"facecolor": _PAPER, "edgecolor": "none", "pad": 1.0}
-            axes.text(low, place - 0.36, row.label, va="center", fontsize=11, bbox=box, zorder=2)
+            label = axes.text(low, place - 0.36, row.label, va="center", fontsize=9.5, bbox=box, zorder=2)
+            # Else the axes shrink until the longest text fits beside its mark.
+            label.set_in_layout(False)
             peers = sorted((mark for mark in row.marks if mark.role == "peer"), key=lambda mark: mark.ratio)
             for mark in row.marks:
                 axes.plot(mark.ratio, place, **_mark(mark.role, best=bool(peers) and mark is peers[0]))
             for mark, (x, y) in zip(peers[-1:] + peers[: len(peers) > 1], ((8, 0), (0, -12)), strict=False):
-                axes.annotate(
+                note = axes.annotate(
                     f"{mark.label} {number(mark.ratio)}",
                     (mark.ratio, place),
                     xytext=(x, y),
@@ -166,8 +168,9 @@ def ratios(name: str, rows: Sequence[Ratios]) -> str:
                     bbox=box,
                     zorder=2,
                 )
+                note.set_in_layout(False)
         axes.set_ylim(len(rows) - 0.4, -0.75)
-        axes.xaxis.set_major_locator(LogLocator(10, (1, 2, 5)))
+        axes.xaxis.set_major_locator(LogLocator(10, (1, 2, 5) if high / low < 100 else (1,)))
         axes.xaxis.set_major_formatter(FuncFormatter(_short))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_yticks([])
