@@ -300,6 +300,10 @@ cdef class IO:
         while True:
             sent = send(fd, PyBytes_AS_STRING(data) + offset, PyBytes_GET_SIZE(data) - offset, flags)
             if sent >= 0:
+                if is_last and sent == PyBytes_GET_SIZE(data) - offset:
+                    # What MSG_MORE held back leaves here, not with close(): where something unread has come,
+                    # that would throw it away.
+                    shutdown(fd, SHUT_WR)
                 return sent
             if would_block():
                 return 0

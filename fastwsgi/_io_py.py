@@ -144,16 +144,18 @@ class IO:
         finally:
             borrowed.detach()
 
-    def send(self, fd: int, data: bytes, offset: int = 0, is_last: bool = False) -> int:  # noqa: ARG002
+    def send(self, fd: int, data: bytes, offset: int = 0, is_last: bool = False) -> int:
         """Send `data` from `offset` on; return how much was taken, 0 if the socket is full.
 
-        What `is_last` may be kept until the descriptor is closed, which is to be at once: it then leaves in
-        one packet with the end of the stream.
+        Behind what `is_last` the stream ends, if possible in the same packet.
         """
         try:
-            return os.write(fd, memoryview(data)[offset:] if offset else data)
+            sent = os.write(fd, memoryview(data)[offset:] if offset else data)
         except BlockingIOError:
             return 0
+        if is_last and sent == len(data) - offset:
+            self.shutdown_write(fd)
+        return sent
 
     def sendv(self, fd: int, parts: list[bytes], offset: int = 0) -> int:
         """Send several pieces as one, the first from `offset` on; return how much was taken, as `send`."""

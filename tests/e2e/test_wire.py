@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.corpus import cases
-from tests.live import ENGINE, LiveServer, Peer
+from tests.live import ENGINE, LiveServer, Peer, head
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from tests.corpus.cases import Case
+    from tests.gate import Gate
 
 ECHO = "tests.apps.echo:app"
 # Above this, byte by byte is a test of the test's patience.
@@ -110,6 +111,17 @@ SMALL_INVALID = [case for case in cases.INVALID if len(case.raw) <= BYTEWISE_UP_
 @pytest.mark.parametrize("case", SMALL_INVALID, ids=ids(SMALL_INVALID))
 def test_invalid_bytewise(server: LiveServer, case: Case) -> None:
     refused(server, case, [bytes([byte]) for byte in case.raw])
+
+
+def test_what_comes_too_late_costs_nobody_an_answer(live: Callable[..., LiveServer], gate: Gate) -> None:
+    """RFC 9112 §9.6: a client that has asked for the end should send no more, but some do."""
+    server = live("tests.apps.processes:app")
+    with server.connect() as peer:
+        peer.send(head(f"/block?{gate.path}", "Connection: close"))
+        gate.wait_for_arrival()
+        peer.send(b"\r\n")
+        gate.open()
+        assert peer.response().status == 200
 
 
 def test_environ_of_tcp_and_unix(server: LiveServer) -> None:
