@@ -114,9 +114,10 @@ def _comparison(results: Results, rows: Sequence[Row], measure: Measure) -> str:
 def _conditions(results: Results) -> str:
     run = results.runs[-1]
     ours = results.servers.get(OURS)
+    revisions = dict.fromkeys(str(one.machine.get("revision") or "") for one in results.runs)
     parts = [
         run.started[:10],
-        f"fastwsgi {run.machine.get('revision') or (ours.version if ours else '')}".strip(),
+        f"fastwsgi {' and '.join(filter(None, revisions)) or (ours.version if ours else '')}".strip(),
         f"CPython {ours.python}" if ours and ours.python else "",
         str(run.machine.get("cpu") or ""),
         f"{run.machine.get('cpus')} CPUs" if run.machine.get("cpus") else "",
