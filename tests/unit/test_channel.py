@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import os
 import socket
-from contextlib import closing
+from contextlib import closing, contextmanager
 from contextvars import copy_context
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -20,12 +21,29 @@ from fastwsgi.runner import Runner
 from fastwsgi.states import DRAINED, GONE
 from tests.processes import eventually
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 LIMITS = Limits()
 
 
 def endpoint() -> Endpoint:
     parser = _impl.Parser(LIMITS, Forwarding())
     return Endpoint(parser, _impl.Serializer("fastwsgi"), {}, LIMITS, open_spool=io.BytesIO)
+
+
+@contextmanager
+def accepted() -> Iterator[tuple[Channel, socket.socket]]:
+    """Give a channel for a new connection, and the client's end of that."""
+    with (
+        closing(_impl.IO()) as ours,
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname()) as client,
+    ):
+        ours.register_listener(listener.fileno(), "listener")
+        fd = ours.accept(listener.fileno())
+        connection = Connection(endpoint(), ours.peer_addr, ours.peer_port, 0.0)
+        yield Channel(ours, fd, endpoint(), connection), client
 
 
 @pytest.mark.parametrize(
@@ -40,20 +58,13 @@ def endpoint() -> Endpoint:
 def test_only_what_leaves_with_the_end_of_the_stream_needs_no_hurry(
     sends: list[tuple[list[bytes], bool]], is_hurried: bool
 ) -> None:
-    with (
-        closing(_impl.IO()) as ours,
-        socket.create_server(("127.0.0.1", 0)) as listener,
-        socket.create_connection(listener.getsockname()) as client,
-    ):
-        ours.register_listener(listener.fileno(), "listener")
-        fd = ours.accept(listener.fileno())
-        connection = Connection(endpoint(), ours.peer_addr, ours.peer_port, 0.0)
-        channel = Channel(ours, fd, endpoint(), connection)
+    with accepted() as (channel, client):
+        connection = channel.connection
         for pieces, is_last in sends:
             connection.out.extend(pieces)
             assert channel.send(is_last) == DRAINED
-        with socket.socket(fileno=os.dup(fd)) as accepted:
-            is_set = accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        with socket.socket(fileno=os.dup(channel.fd)) as ours:
+            is_set = ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         assert bool(is_set) == is_hurried
         channel.close()
         with client.makefile("rb") as stream:
@@ -63,22 +74,15 @@ def test_only_what_leaves_with_the_end_of_the_stream_needs_no_hurry(
 @pytest.mark.skipif(not _impl.compiled, reason="carries nothing")
 def test_what_the_courier_sent_counts_though_the_client_goes_then() -> None:
     """Or the log would say that it went before it was answered (499)."""
-    with (
-        closing(_impl.IO()) as ours,
-        socket.create_server(("127.0.0.1", 0)) as listener,
-        socket.create_connection(listener.getsockname()) as client,
-    ):
-        ours.register_listener(listener.fileno(), "listener")
-        fd = ours.accept(listener.fileno())
-        connection = Connection(endpoint(), ours.peer_addr, ours.peer_port, 0.0)
-        channel = Channel(ours, fd, endpoint(), connection)
+    with accepted() as (channel, client):
+        connection = channel.connection
         courier = _impl.Courier()
         channel.runner = Runner(0, _impl.Serializer("fastwsgi"), courier, copy_context())
         connection.out.append(b"a piece")
         assert channel.hold()
         assert client.recv(1) == b"a"
         client.close()
-        eventually(lambda: not courier.carry(fd, [b"more"]))
+        eventually(lambda: not courier.carry(channel.fd, [b"more"]))
         assert channel.send() == GONE
         assert channel.sends > 0
         channel.close()
