@@ -16,17 +16,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.certificates import OPENSSL, Authority, Issued, needs_openssl
-from tests.corpus import cases
 from tests.e2e.test_websocket import TEXT, Frame, close, frame, required, say, websocket
-from tests.e2e.test_wire import ids, refused, served_whole
 from tests.live import DEADLINE, ENGINE, ROOT, TLS, LiveServer, Peer
 
 if TYPE_CHECKING:
-    import random
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-    from tests.corpus.cases import Case
 
 pytestmark = [
     needs_openssl,
@@ -123,17 +118,6 @@ class Inspector:
 
 
 # --- requests --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("case", cases.VALID[::4], ids=ids(cases.VALID[::4]))
-def test_valid(server: LiveServer, case: Case, rng: random.Random) -> None:
-    served_whole(server, case, [case.raw])
-    served_whole(server, case, case.pieces(rng))
-
-
-@pytest.mark.parametrize("case", cases.INVALID[::6], ids=ids(cases.INVALID[::6]))
-def test_invalid(server: LiveServer, case: Case, rng: random.Random) -> None:
-    refused(server, case, case.pieces(rng))
 
 
 def test_environ(server: LiveServer) -> None:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.cases_at_once import for_each
+from tests.certificates import Authority, needs_openssl
 from tests.corpus import cases
-from tests.live import ENGINE, LiveServer, Peer, head
+from tests.live import ENGINE, TLS, LiveServer, Peer, head
 
 if TYPE_CHECKING:
     import random
@@ -18,22 +20,25 @@ if TYPE_CHECKING:
     from tests.gate import Gate
 
 ECHO = "tests.apps.echo:app"
-# Above this, byte by byte is a test of the test's patience.
+# Of more, the middle comes at once: byte by byte it is a test of the test's patience.
 BYTEWISE_UP_TO = 600
 
 
-@pytest.fixture(scope="module", params=["tcp", "unix"])
+@pytest.fixture(scope="module", params=["tcp", "unix", pytest.param("tls", marks=needs_openssl)])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     bind = "127.0.0.1:0"
+    arguments: tuple[str, ...] = ()
+    context = None
     if request.param == "unix":
         bind = f"unix:{tmp_path_factory.mktemp('sock')}/s"
-    with LiveServer(ECHO, bind=bind) as running:
+    elif request.param == "tls":
+        if TLS is not None:
+            pytest.skip("this run has certificates of its own")
+        authority = Authority(tmp_path_factory.mktemp("authority"))
+        arguments, context = authority.issue().arguments, authority.client()
+    with LiveServer(ECHO, *arguments, bind=bind, tls=context) as running:
         yield running
         assert not running.stdout.text
-
-
-def ids(values: Sequence[Case]) -> list[str]:
-    return [case.name for case in values]
 
 
 def serve(peer: Peer, case: Case) -> None:
@@ -77,40 +82,36 @@ def refused(server: LiveServer, case: Case, pieces: Sequence[bytes]) -> None:
         assert peer.read_to_end() == b""
 
 
-@pytest.mark.parametrize("case", cases.VALID, ids=ids(cases.VALID))
-def test_valid_whole(server: LiveServer, case: Case) -> None:
-    served_whole(server, case, [case.raw])
+def whole(case: Case, _rng: random.Random) -> list[bytes]:
+    return [case.raw]
 
 
-@pytest.mark.parametrize("case", cases.VALID, ids=ids(cases.VALID))
-def test_valid_split(server: LiveServer, case: Case, rng: random.Random) -> None:
-    served_whole(server, case, case.pieces(rng))
+def split(case: Case, rng: random.Random) -> list[bytes]:
+    return case.pieces(rng)
 
 
-SMALL_VALID = [case for case in cases.VALID if len(case.raw) <= BYTEWISE_UP_TO]
+def bytewise(case: Case, _rng: random.Random) -> list[bytes]:
+    """Return the bytes one by one; the middle of what is long comes at once."""
+    edge = BYTEWISE_UP_TO // 2
+    raw = case.raw
+    middle = [raw[edge:-edge]] if len(raw) > BYTEWISE_UP_TO else []
+    first, last = raw[:edge], raw[max(edge, len(raw) - edge) :]
+    return [*(bytes([byte]) for byte in first), *middle, *(bytes([byte]) for byte in last)]
 
 
-@pytest.mark.parametrize("case", SMALL_VALID, ids=ids(SMALL_VALID))
-def test_valid_bytewise(server: LiveServer, case: Case) -> None:
-    served_whole(server, case, [bytes([byte]) for byte in case.raw])
-
-
-@pytest.mark.parametrize("case", cases.INVALID, ids=ids(cases.INVALID))
-def test_invalid_whole(server: LiveServer, case: Case) -> None:
-    refused(server, case, [case.raw])
-
-
-@pytest.mark.parametrize("case", cases.INVALID, ids=ids(cases.INVALID))
-def test_invalid_split(server: LiveServer, case: Case, rng: random.Random) -> None:
-    refused(server, case, case.pieces(rng))
-
-
-SMALL_INVALID = [case for case in cases.INVALID if len(case.raw) <= BYTEWISE_UP_TO]
-
-
-@pytest.mark.parametrize("case", SMALL_INVALID, ids=ids(SMALL_INVALID))
-def test_invalid_bytewise(server: LiveServer, case: Case) -> None:
-    refused(server, case, [bytes([byte]) for byte in case.raw])
+@pytest.mark.parametrize("cut", [whole, split, bytewise])
+@pytest.mark.parametrize(
+    ("corpus", "check"), [(cases.VALID, served_whole), (cases.INVALID, refused)], ids=["valid", "invalid"]
+)
+def test_corpus(
+    server: LiveServer,
+    rng: random.Random,
+    corpus: Sequence[Case],
+    check: Callable[[LiveServer, Case, Sequence[bytes]], None],
+    cut: Callable[[Case, random.Random], list[bytes]],
+) -> None:
+    drawn = [(case.name, (case, cut(case, rng))) for case in corpus]
+    for_each(drawn, lambda each: check(server, *each))
 
 
 def test_what_comes_too_late_costs_nobody_an_answer(live: Callable[..., LiveServer], gate: Gate) -> None:
@@ -139,7 +140,7 @@ def test_environ_of_tcp_and_unix(server: LiveServer) -> None:
             assert environ["SERVER_NAME"] == "127.0.0.1"
             assert environ["SERVER_PORT"] == str(server.address[1])
     assert environ["SERVER_SOFTWARE"].startswith("fastwsgi")
-    assert environ["wsgi.url_scheme"] == "http"
+    assert environ["wsgi.url_scheme"] == ("https" if server.url.startswith("https") else "http")
     assert environ["wsgi.multithread"] is (ENGINE != ())
     assert environ["wsgi.multiprocess"] in (True, False)  # the master may fork more of them at any time
     assert environ["wsgi.run_once"] is False
@@ -153,16 +154,17 @@ def test_environ_of_tcp_and_unix(server: LiveServer) -> None:
             assert kind in wsgi_values, key
 
 
-@pytest.mark.parametrize(
-    "case", [case for case in cases.VALID if not case.closes][:40], ids=lambda case: case.name
-)
-def test_cut_short(server: LiveServer, case: Case, rng: random.Random) -> None:
+def test_cut_short(server: LiveServer, rng: random.Random) -> None:
     """A client that goes away in the middle of a request is never an application's business."""
-    data = case.raw[: rng.randrange(len(case.raw))]
-    with server.connect() as peer:
-        peer.send(data)
-    # The next client is served as if nothing had been.
-    assert server.get("/next").status == 200
+
+    def check(data: bytes) -> None:
+        with server.connect() as peer:
+            peer.send(data)
+        # The next client is served as if nothing had been.
+        assert server.get("/next").status == 200
+
+    kept = [case for case in cases.VALID if not case.closes][:40]
+    for_each([(case.name, case.raw[: rng.randrange(len(case.raw))]) for case in kept], check)
 
 
 def test_reset_in_the_middle(server: LiveServer) -> None:
@@ -190,6 +192,8 @@ def test_error_reaches_a_client_that_still_sends(server: LiveServer) -> None:
 
 
 def test_half_closed_client_is_answered(server: LiveServer) -> None:
+    if server.url.startswith("https"):
+        pytest.skip("Python's ssl cannot end one direction; test_tls.py does it by hand")
     answer = server.exchange(b"GET /half HTTP/1.1\r\nHost: a\r\n\r\n", half_close=True)
     assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
 
