@@ -36,7 +36,8 @@ def extensions() -> list[Extension]:
         compile_args = ["-O0", "-g3", "-UNDEBUG"]
         macros.append(("CYTHON_REFNANNY", "1"))
     if is_on("SANITIZE"):
-        compile_args += ["-g", "-fsanitize=address,undefined", "-fno-omit-frame-pointer"]
+        compile_args += ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+        compile_args += ["-fno-omit-frame-pointer"]
         link_args += ["-fsanitize=address,undefined"]
     if is_on("TRACE"):
         macros += [("CYTHON_TRACE", "1"), ("CYTHON_USE_SYS_MONITORING", "0")]

@@ -249,7 +249,11 @@ cdef class IO:
                 return -1
             PyErr_SetFromErrno(OSError)
         if address.ss_family == AF_INET or address.ss_family == AF_INET6:
-            self.set_peer(&address)
+            try:
+                self.set_peer(&address)
+            except MemoryError:
+                os_close(fd)
+                raise
         else:
             self.peer_addr = self.peer_port = ""
         return fd
@@ -380,9 +384,12 @@ cdef class IO:
 
     cpdef object close(self):
         cdef int fd
+        cdef void *handler
         for fd in range(self.slots_count):
-            Py_XDECREF(<PyObject *>self.slots[fd].handler)
+            # Not the other way round: letting go of one may run Python, which comes back here.
+            handler = self.slots[fd].handler
             self.slots[fd].handler = NULL
+            Py_XDECREF(<PyObject *>handler)
         self.batch_count = 0
         if self.poller >= 0:
             os_close(self.poller)

@@ -22,6 +22,7 @@ cdef class Serializer:
     cdef bytes server
     cdef NameSlot slots[NAME_SLOTS]
     cdef void *candidate          # address of the first field of the last block that was made
+    cdef unsigned int renders     # how many have begun
     cdef int attempts             # at keeping one, since one was found again
     # What was made of these objects last.
     cdef object block_status

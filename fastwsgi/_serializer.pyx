@@ -26,6 +26,7 @@ cdef extern from "Python.h":
     int PyUnicode_KIND(object text)
     void *PyUnicode_DATA(object text)
     Py_ssize_t PyUnicode_GET_LENGTH(object text)
+    object PyUnicode_FromObject(object text)  # a str itself, and a copy of what is derived from it
 
 cdef enum:
     # What a field means to framing; the names come from http11.
@@ -153,6 +154,7 @@ cdef class Serializer:
     cdef tuple status_line(self, status):
         if not isinstance(status, str):
             raise TypeError(f"status must be a str, not {type(status).__name__}")
+        status = PyUnicode_FromObject(status)
         line = http11.response_line(status)
         entry = (line, int(status[:3]))
         if len(self.status_lines) < MAX_CACHED_STATUS_LINES:
@@ -170,6 +172,8 @@ cdef class Serializer:
         cdef NameSlot *slot
         cdef int meaning
         cdef bint keeps
+        cdef tuple fields
+        cdef unsigned int number
 
         if status is self.block_status and type(headers) is list and self.has_fields(<list>headers):
             self.attempts = 0
@@ -180,9 +184,13 @@ cdef class Serializer:
         entry = <tuple>known if known != NULL else self.status_line(status)
         if not isinstance(headers, list):
             raise TypeError(f"headers must be a list, not {type(headers).__name__}")
-        keeps = self.is_seen(<list>headers)
+        # Of what is kept, nothing may run Python when it is let go of: no object of a class of the app's own.
+        keeps = type(status) is str and self.is_seen(<list>headers)
         if keeps:
-            headers = list(headers)  # nobody can change this one meanwhile
+            fields = tuple(<list>headers)
+            headers = list(fields)  # nobody can change this one meanwhile
+        self.renders += 1
+        number = self.renders
         line = <bytes>entry[0]
         self.code = entry[1]
         self.length = -1
@@ -192,13 +200,17 @@ cdef class Serializer:
         used = PyBytes_GET_SIZE(line)
         memcpy(self.room(0, used), PyBytes_AS_STRING(line), used)
         for item in <list>headers:
-            if not isinstance(item, tuple) or len(<tuple>item) != 2:
+            if not isinstance(item, tuple) or PyTuple_GET_SIZE(item) != 2:
                 raise TypeError(f"a header must be a tuple of two str: {item!r}")
             field = <tuple>item
             name = field[0]
             value = field[1]
-            if not isinstance(name, str) or not isinstance(value, str):
-                raise TypeError(f"a header must be a tuple of two str: {item!r}")
+            if type(name) is not str or type(value) is not str or type(item) is not tuple:
+                if not isinstance(name, str) or not isinstance(value, str):
+                    raise TypeError(f"a header must be a tuple of two str: {item!r}")
+                # What is checked is what is sent, whatever methods a class derived from str has.
+                name, value = PyUnicode_FromObject(name), PyUnicode_FromObject(value)
+                keeps = False
             if PyUnicode_KIND(name) != PyUnicode_1BYTE_KIND or PyUnicode_KIND(value) != PyUnicode_1BYTE_KIND:
                 raise ValueError(f"header {name!r} has characters beyond latin-1: {value!r}")
             name_size = PyUnicode_GET_LENGTH(name)
@@ -216,7 +228,7 @@ cdef class Serializer:
                 slot.name = <void *>name
                 slot.meaning = meaning
             # Invariant: a str of 1-byte kind has name_size (value_size) readable bytes; out has room. Nothing
-            # from here on runs Python code, which could come back here and move the buffer.
+            # from here on to the last use of it runs Python, which could come back here and move the buffer.
             out = self.room(used, name_size + value_size + 4)
             memcpy(out, source, name_size)
             out[name_size] = b":"
@@ -230,9 +242,11 @@ cdef class Serializer:
             if meaning != PLAIN and self.drops(meaning, value):
                 continue
             used += name_size + value_size + 4
+        if self.renders != number:
+            raise RuntimeError("start_response() was called while it was at work")
         line = PyBytes_FromStringAndSize(<char *>self.buffer, used)
         if keeps:
-            self.block_status, self.block_fields, self.block = status, tuple(headers), line
+            self.block_status, self.block_fields, self.block = status, fields, line
             self.block_code, self.block_length = self.code, self.length
             self.block_closes, self.block_stamps = self.closes, self.stamps
         return line

@@ -83,6 +83,7 @@ class Serializer:
         if not isinstance(status, str):
             msg = f"status must be a str, not {type(status).__name__}"
             raise TypeError(msg)
+        status = str.__str__(status)
         entry = http11.response_line(status), int(status[:3])
         if len(self._status_lines) < _MAX_CACHED_STATUS_LINES:
             self._status_lines[status] = entry
@@ -97,6 +98,8 @@ class Serializer:
         if not isinstance(name, str) or not isinstance(value, str):
             msg = f"a header must be a tuple of two str: {item!r}"
             raise TypeError(msg)
+        # What is checked is what is sent, whatever methods a class derived from str has.
+        name, value = str.__str__(name), str.__str__(value)
         try:
             name.encode("latin-1")
             value.encode("latin-1")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import green, http11
 from .deadlines import Timed
-from .errors import HTTPError
+from .errors import OUT_OF_MEMORY, HTTPError
 from .states import BEAT, DRAINED, FULL, GONE, NEVER, READ
 
 if TYPE_CHECKING:
@@ -189,15 +189,17 @@ class Channel(Timed):
             return
         self._held = False
         courier = self.runner.courier
-        courier.carry(self.fd, self.connection.out)  # which makes one piece of all, if there is room
-        left = b""
         try:
+            courier.carry(self.fd, self.connection.out)  # which makes one piece of all, if there is room
             left = courier.give_back()
+            if left:
+                self.connection.out.insert(0, left)
         except OSError:
             self.broken = True
+        except MemoryError:  # what it had is lost
+            self.broken = True
+            raise
         self.sends += courier.sends
-        if left:
-            self.connection.out.insert(0, left)
 
     def send_through(self, left: int = _SENT_AHEAD) -> bool:
         """Send `out` until only `left` bytes of it are left; return False if the client has gone.
@@ -226,8 +228,11 @@ class Channel(Timed):
                 connection.ask()
                 self.send_through(0)
         piece = b""
-        while not piece and connection.is_streaming():
-            piece = connection.take(self._receive_through())
+        try:
+            while not piece and connection.is_streaming():
+                piece = connection.take(self._receive_through())
+        except MemoryError:  # a part of it is lost
+            raise HTTPError(503, OUT_OF_MEMORY) from None
         return piece
 
     def skip_body(self, request: Request) -> None:

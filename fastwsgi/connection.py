@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from . import http11, policy
 from .body import Body
 from .chunked import ChunkedDecoder
-from .errors import HTTPError
+from .errors import OUT_OF_MEMORY, HTTPError
 from .response import error_page
 from .states import NEVER
 
@@ -162,6 +162,8 @@ class Connection:
                 return self._receive_proxy(data, now)
         except HTTPError as error:
             self._refuse(error, self._buffer)
+        except MemoryError:
+            self._refuse(HTTPError(503, OUT_OF_MEMORY), None)
         return None
 
     def next_request(self, now: float) -> Request | None:
@@ -267,7 +269,9 @@ class Connection:
             return self._begin(request, data, now)
         except HTTPError as error:
             self._refuse(error, data[start:])
-            return None
+        except MemoryError:
+            self._refuse(HTTPError(503, OUT_OF_MEMORY), None)
+        return None
 
     def _receive_head(self, data: bytes, now: float) -> Request | None:
         buffer: Any = self._buffer

@@ -190,10 +190,10 @@ class Engine(Overdue):
         channel.response = response
         channel.started = self._now
         channel.sends_before = channel.sends
-        if request.upgrade:
-            self._offer(channel, request)
-        elif channel.connection.is_streaming():
+        if channel.connection.is_streaming():
             stream.attach(channel, request)
+        elif request.upgrade:
+            self._offer(channel, request)
         return response
 
     def _serve(self, channel: Channel, request: Request | None) -> None:
@@ -236,8 +236,8 @@ class Engine(Overdue):
         if not response.keep_alive:
             connection.close()
             return None
-        if connection.is_streaming():
-            channel.skip_body(response.request)
+        if connection.is_streaming() and response.request.stream.error is None:
+            channel.skip_body(response.request)  # where a body that has failed would end, nobody knows
         if connection.ahead():
             is_long = self._now - began > SLICE
             if (is_long or not self._may_gather(connection)) and not self._flush(channel):

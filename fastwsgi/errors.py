@@ -9,6 +9,7 @@ __all__ = [
     "EXIT_CONFIG",
     "EXIT_OK",
     "EXIT_WORKER_BOOT",
+    "OUT_OF_MEMORY",
     "AppImportError",
     "ConfigError",
     "HTTPError",
@@ -20,6 +21,10 @@ EXIT_OK: Final = 0
 EXIT_CONFIG: Final = 1
 EXIT_WORKER_BOOT: Final = 3
 EXIT_APP_LOAD: Final = 4
+
+
+OUT_OF_MEMORY: Final = "out of memory"
+"""The detail of a 503 for want of it."""
 
 
 class HTTPError(Exception):

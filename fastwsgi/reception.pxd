@@ -30,6 +30,7 @@ cdef class Reception:
     cpdef object stop_sharing(self, double now)
     @cython.locals(io=CIO, fd=int, connection=Connection, channel=Channel)
     cpdef Channel take(self, Acceptor acceptor, double now)
+    cdef object _give_up(self, int fd, double now, why)
     cpdef bint is_crowded(self)
     @cython.locals(channel=Channel)
     cpdef list idlest(self)

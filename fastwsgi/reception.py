@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from .channel import Channel
 from .connection import Connection
+from .errors import OUT_OF_MEMORY
 from .states import ANY_NUMBER
 
 if TYPE_CHECKING:
@@ -129,21 +130,30 @@ class Reception:
         if not self.is_open:
             return None
         io = self._io
+        fd = -1
         try:
             fd = io.accept(acceptor.fd)
+            if fd < 0:
+                return None
+            connection = Connection(acceptor.endpoint, io.peer_addr, io.peer_port, now)
+            channel = Channel(io, fd, acceptor.endpoint, connection)
+            self.channels.add(channel)
+            return channel
         except OSError as error:
-            if error.errno not in _OUT_OF_DESCRIPTORS:
+            if fd < 0 and error.errno not in _OUT_OF_DESCRIPTORS:
                 raise
-            self._error_log.warning("cannot accept connections for now: %s", error.strerror)
-            self.close()
-            self._again_at = now + _PAUSE
-            return None
-        if fd < 0:
-            return None
-        connection = Connection(acceptor.endpoint, io.peer_addr, io.peer_port, now)
-        channel = Channel(io, fd, acceptor.endpoint, connection)
-        self.channels.add(channel)
-        return channel
+            self._give_up(fd, now, error.strerror)
+        except MemoryError:
+            self._give_up(fd, now, OUT_OF_MEMORY)
+        return None
+
+    def _give_up(self, fd: int, now: float, why: str | None) -> None:
+        """Close what was accepted, and accept nothing for a moment."""
+        self.close()
+        self._again_at = now + _PAUSE
+        if fd >= 0:
+            self._io.close_fd(fd)
+        self._error_log.warning("cannot accept connections for now: %s", why)
 
     def is_crowded(self) -> bool:
         """Return whether there are more connections than there may be."""

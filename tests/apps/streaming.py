@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -49,6 +50,12 @@ def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[byt
             stream.read()
         except OSError as error:
             body = f"{type(error).__name__}: {error.strerror}".encode()
+    elif path == "/caught-late":
+        try:
+            stream.read()
+        except OSError as error:
+            Path(query).read_bytes()  # a FIFO, until the test lets it go
+            body = type(error).__name__.encode()
     elif path == "/seen":
         body = " ".join(SEEN).encode()
         SEEN.clear()

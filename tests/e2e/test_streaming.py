@@ -13,6 +13,7 @@ from tests.live import LiveServer, head
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tests.gate import Gate
     from tests.live import Peer
 
 APP = "tests.apps.streaming:app"
@@ -197,6 +198,28 @@ def test_bodies_that_cannot_be_read(
         assert peer.is_closed()
     server.stop()
     assert "Traceback" not in server.log.text
+
+
+@pytest.mark.parametrize("data", [b"0x\r\n", b"ffffffffffffffff\r\n", b"1;\0\r\n"])
+def test_behind_a_body_that_failed_nothing_is_a_request(server: LiveServer, gate: Gate, data: bytes) -> None:
+    """Where it ends nobody knows, whatever the app makes of the error."""
+    with server.connect() as peer:
+        start(peer, post(f"/caught-late?{gate.path}", EXPECTS, CHUNKED))
+        peer.send(data)
+        gate.wait_for_arrival()
+        peer.send(b"0\r\n\r\n" + GET)
+        gate.open()
+        assert peer.response().text == "UnreadableBodyError"
+        assert peer.is_closed()
+
+
+def test_a_request_to_upgrade_with_a_body(server: LiveServer) -> None:
+    """No connection is offered to its app, which reads the body as any other."""
+    with server.connect() as peer:
+        start(peer, post("/read", "Upgrade: websocket", "Connection: upgrade", EXPECTS, CHUNKED))
+        peer.send(chunk(b"12"), chunk(b"345"), b"0\r\n\r\n")
+        assert peer.response().text.startswith("5 ")
+        stays_open(peer)
 
 
 def test_a_length_over_the_limit_does_not_reach_the_app(live: Callable[..., LiveServer]) -> None:

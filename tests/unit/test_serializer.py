@@ -212,3 +212,100 @@ def test_what_is_refused_is_refused_again(serializer: Any) -> None:
 def test_chunk(serializer: Any, size: int) -> None:
     data = bytes(range(256)) * (size // 256) + bytes(range(size % 256))
     assert serializer.chunk(data) == f"{size:x}".encode() + b"\r\n" + data + b"\r\n"  # RFC 9112 §7.1
+
+
+class Lying(str):
+    """A str with methods of its own, as lazy translations and enumerations have them."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "X: 1\r\n\r\nevil"
+
+    def __format__(self, spec: str) -> str:
+        return str(self)
+
+    def __getitem__(self, key: object) -> str:
+        return "204"
+
+    def lower(self) -> str:
+        return "close"
+
+    def strip(self, chars: object = None) -> str:
+        return "7"
+
+    def encode(self, *args: object) -> bytes:
+        return b"a"
+
+    def __hash__(self) -> int:
+        return hash("content-length")
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("times", [1, 5])
+def test_what_is_checked_of_a_derived_str_is_what_is_sent(serializer: Any, times: int) -> None:
+    for _ in range(times):
+        block = serializer.render(
+            Lying("200 OK"), [(Lying("X-A"), Lying("b")), (Lying("Content-Length"), Lying("12"))]
+        )
+        assert block == b"HTTP/1.1 200 OK\r\nX-A: b\r\nContent-Length: 12\r\n"
+        assert (serializer.code, serializer.length, serializer.closes) == (200, 12, False)
+    for bad in (
+        ("200 OK\r\n", []),
+        ("200 OK", [(Lying("A:"), "b")]),
+        ("200 OK", [("A", Lying("b\r\n"))]),
+        ("200 OK", [("Content-Length", Lying("12x"))]),
+    ):
+        with pytest.raises(ValueError, match="."):
+            serializer.render(Lying(bad[0]), bad[1])
+
+
+class Calling(str):
+    """A name whose end, or comparison, calls the serializer that is at work with it."""
+
+    serializer: Any = None
+    calls = 0
+
+    def _call(self) -> None:
+        if Calling.serializer is not None:
+            Calling.calls += 1
+            serializer, Calling.serializer = Calling.serializer, None
+            serializer.render("500 Oh", [(f"X-{n}", "y" * 500) for n in range(70)])
+            Calling.serializer = serializer
+
+    def __hash__(self) -> int:
+        self._call()
+        return str.__hash__(self)
+
+    def __eq__(self, other: object) -> bool:
+        self._call()
+        return str.__eq__(self, other)
+
+    def __del__(self) -> None:
+        self._call()
+
+
+class CallingTuple(tuple):  # type: ignore[type-arg] # noqa: SLOT001
+    """A field of the same kind."""
+
+    def __del__(self) -> None:
+        Calling._call(self)  # type: ignore[arg-type]
+
+
+def test_objects_that_call_it_when_they_end(serializer: Any) -> None:
+    Calling.serializer, Calling.calls = serializer, 0
+    try:
+        for number in range(200):
+            name, value = f"X-{number % 7}", str(number)
+            fields = [CallingTuple((Calling(name), Calling(value))), ("Content-Length", "3")]
+            status = Calling("200 OK")
+            for _ in range(3):
+                block = serializer.render(status, fields)
+                assert block == f"HTTP/1.1 200 OK\r\n{name}: {value}\r\nContent-Length: 3\r\n".encode()
+                assert (serializer.code, serializer.length) == (200, 3)
+        del fields, status
+        assert Calling.calls > 100
+    finally:
+        Calling.serializer = None
