@@ -181,7 +181,7 @@ def test_fields_that_are_the_same_objects_are_found_again(serializer: Any) -> No
 
 def test_a_list_that_is_changed_is_read_anew(serializer: Any) -> None:
     fields = [("A", "1"), ("B", "2")]
-    for number in range(200):
+    for number in range(40):
         status = "200 OK" if number % 3 else "201 Created"
         if number % 2:
             fields[1] = ("B", str(number))
@@ -231,10 +231,10 @@ class Lying(str):
     def lower(self) -> str:
         return "close"
 
-    def strip(self, chars: object = None) -> str:
+    def strip(self, *_: object) -> str:
         return "7"
 
-    def encode(self, *args: object) -> bytes:
+    def encode(self, *_: object) -> bytes:
         return b"a"
 
     def __hash__(self) -> int:
@@ -258,13 +258,14 @@ def test_what_is_checked_of_a_derived_str_is_what_is_sent(serializer: Any, times
         ("200 OK", [("A", Lying("b\r\n"))]),
         ("200 OK", [("Content-Length", Lying("12x"))]),
     ):
-        with pytest.raises(ValueError, match="."):
+        with pytest.raises(ValueError, match=r"must be|not a token|control"):
             serializer.render(Lying(bad[0]), bad[1])
 
 
 class Calling(str):
     """A name whose end, or comparison, calls the serializer that is at work with it."""
 
+    __slots__ = ()
     serializer: Any = None
     calls = 0
 
@@ -272,7 +273,7 @@ class Calling(str):
         if Calling.serializer is not None:
             Calling.calls += 1
             serializer, Calling.serializer = Calling.serializer, None
-            serializer.render("500 Oh", [(f"X-{n}", "y" * 500) for n in range(70)])
+            serializer.render("500 Oh", [(f"X-{n}", "y" * 500) for n in range(30)])
             Calling.serializer = serializer
 
     def __hash__(self) -> int:
@@ -297,7 +298,7 @@ class CallingTuple(tuple):  # type: ignore[type-arg] # noqa: SLOT001
 def test_objects_that_call_it_when_they_end(serializer: Any) -> None:
     Calling.serializer, Calling.calls = serializer, 0
     try:
-        for number in range(200):
+        for number in range(40):
             name, value = f"X-{number % 7}", str(number)
             fields = [CallingTuple((Calling(name), Calling(value))), ("Content-Length", "3")]
             status = Calling("200 OK")
@@ -306,6 +307,6 @@ def test_objects_that_call_it_when_they_end(serializer: Any) -> None:
                 assert block == f"HTTP/1.1 200 OK\r\n{name}: {value}\r\nContent-Length: 3\r\n".encode()
                 assert (serializer.code, serializer.length) == (200, 3)
         del fields, status
-        assert Calling.calls > 100
+        assert Calling.calls > 30
     finally:
         Calling.serializer = None
