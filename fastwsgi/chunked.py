@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from . import http11
+from . import http11, policy
 from .errors import HTTPError
 
 if TYPE_CHECKING:
@@ -29,7 +29,11 @@ SIZE, DATA, DATA_END, TRAILER, DONE = range(5)
 _MAX_SIZE = 2**63 - 1
 _MAX_SIZE_LINE = 4096
 _MAX_EXTENSIONS = 4096  # bytes in one body: unbounded, they are free work (CVE-2023-39326)
-_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,64})(;[^\x00-\x08\x0a-\x1f\x7f]*)?")
+_TOKEN = b"[" + re.escape(http11.TOKEN_CHARS) + b"]+"
+_QUOTED = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t \x21-\x7e\x80-\xff])*"'
+# RFC 9112 §7.1.1, whose bad whitespace may stand anywhere but behind the size: that must end unmistakably.
+_EXTENSION = rb"(?:;[ \t]*%b(?:[ \t]*=[ \t]*(?:%b|%b))?(?:[ \t]+(?=;))?)" % (_TOKEN, _TOKEN, _QUOTED)
+_SIZE_LINE = re.compile(b"([0-9A-Fa-f]{1,64})" + _EXTENSION + b"*")
 
 
 class ChunkedDecoder:
@@ -38,9 +42,9 @@ class ChunkedDecoder:
     __slots__ = ("_extensions", "_fields", "_line", "_max_field_size", "_max_fields", "_remaining", "_state")
 
     def __init__(self, max_fields: int, max_field_size: int) -> None:
-        """Start before the first chunk; the limits, 0 for none, are those of the trailer section."""
+        """Start before the first chunk; the limits, 0 for none set, are those of the trailer section."""
         self._max_fields = max_fields
-        self._max_field_size = max_field_size
+        self._max_field_size = max_field_size or policy.HARD_LIMIT
         self._state = SIZE
         self._remaining = 0
         self._line = b""  # the beginning of a line that is not yet whole
@@ -88,7 +92,7 @@ class ChunkedDecoder:
         elif self._state == SIZE:
             if len(self._line) > _MAX_SIZE_LINE:
                 raise HTTPError(400, "chunk size line too long")
-        elif self._max_field_size and len(self._line) > self._max_field_size + 2:
+        elif len(self._line) > self._max_field_size + 2:
             raise HTTPError(431, "trailer field too long")
 
     def _on_line(self, line: bytes, body: Body) -> None:
@@ -125,7 +129,7 @@ class ChunkedDecoder:
         self._fields += 1
         if self._max_fields and self._fields > self._max_fields:
             raise HTTPError(431, "too many trailer fields")
-        if self._max_field_size and len(line) > self._max_field_size:
+        if len(line) > self._max_field_size:
             raise HTTPError(431, "trailer field too long")
         if not http11.FIELD_LINE.fullmatch(line):
             raise HTTPError(400, "malformed trailer field")

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.cases_at_once import for_each
-from tests.certificates import Authority, needs_openssl
 from tests.corpus import cases
-from tests.live import ENGINE, TLS, LiveServer, Peer, head
+from tests.listeners import SECURE, TCP, UNIX, listening
+from tests.live import ENGINE, LiveServer, Peer, head
 
 if TYPE_CHECKING:
     import random
@@ -24,19 +24,9 @@ ECHO = "tests.apps.echo:app"
 BYTEWISE_UP_TO = 600
 
 
-@pytest.fixture(scope="module", params=["tcp", "unix", pytest.param("tls", marks=needs_openssl)])
+@pytest.fixture(scope="module", params=[TCP, UNIX, SECURE])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    bind = "127.0.0.1:0"
-    arguments: tuple[str, ...] = ()
-    context = None
-    if request.param == "unix":
-        bind = f"unix:{tmp_path_factory.mktemp('sock')}/s"
-    elif request.param == "tls":
-        if TLS is not None:
-            pytest.skip("this run has certificates of its own")
-        authority = Authority(tmp_path_factory.mktemp("authority"))
-        arguments, context = authority.issue().arguments, authority.client()
-    with LiveServer(ECHO, *arguments, bind=bind, tls=context) as running:
+    with listening(request.param, tmp_path_factory, ECHO) as running:
         yield running
         assert not running.stdout.text
 

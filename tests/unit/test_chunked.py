@@ -46,6 +46,7 @@ VALID = {
     "upper-case hex": (b"A\r\n0123456789\r\n0\r\n\r\n", b"0123456789", b""),
     "leading zeros": (b"00005\r\nhello\r\n000\r\n\r\n", b"hello", b""),
     "extension": (b'5;a=b;c="d e"\r\nhello\r\n0;x\r\n\r\n', b"hello", b""),
+    "extensions with bad whitespace": (b'5; a = b ;\tc="\\""\r\nhello\r\n0\r\n\r\n', b"hello", b""),
     "CRLF in data": (b"4\r\n\r\n\r\n\r\n0\r\n\r\n", b"\r\n\r\n", b""),
     "trailers": (b"1\r\nx\r\n0\r\nA: b\r\nContent-Length: 9\r\n\r\n", b"x", b""),
     "next request": (b"1\r\nx\r\n0\r\n\r\nGET /", b"x", b"GET /"),
@@ -67,6 +68,9 @@ INVALID = {
     "no CRLF after data": (b"5\r\nhelloX\r\n0\r\n\r\n", 400),
     "bare LF after data": (b"5\r\nhello\n0\r\n\r\n", 400),
     "data longer than its size": (b"5\r\nhello world\r\n0\r\n\r\n", 400),
+    "extension without name": (b"5;\r\nhello\r\n0\r\n\r\n", 400),
+    "extension whose quotes do not end": (b'5;a="b\r\nhello\r\n0\r\n\r\n', 400),
+    "extension of two words": (b"5;a b\r\nhello\r\n0\r\n\r\n", 400),
     "NUL in extension": (b"5;a=\x00\r\nhello\r\n", 400),
     "bare CR in extension": (b"5;a\rb\r\nhello\r\n", 400),
     "extension without end": (b"5;" + b"a" * 5000, 400),
@@ -101,3 +105,12 @@ def test_not_done_before_the_last_byte(name: str) -> None:
     whole = data[: len(data) - len(rest)]
     for end in range(len(whole)):
         assert decode([whole[:end]]) is None
+
+
+def test_a_trailer_is_bounded_where_the_settings_set_no_limit() -> None:
+    """As a head is: without a line end it would be kept whole."""
+    decoder = ChunkedDecoder(0, 0)
+    body = Body(1000, 10_000, tempfile.TemporaryFile)
+    decoder.decode(b"0\r\nA: " + b"b" * 1_000_000, 0, body)
+    with pytest.raises(HTTPError, match="431"):
+        decoder.decode(b"b" * 100_000, 0, body)
