@@ -429,6 +429,10 @@ class Channel(Timed):
     def _open(self, data: bytes) -> bytes | None:
         """Return what was sealed in `data`, as receive() does."""
         tunnel = self.tunnel
+        if data and self.connection.awaits_header():
+            data = self.connection.take_header(data)
+            if not data:
+                return None
         try:
             opened: bytes | None = tunnel.open(data)
         except OSError:

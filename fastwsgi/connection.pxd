@@ -41,6 +41,7 @@ cdef class Connection:
     cpdef bint ahead(self)
     @cython.locals(pending=Py_ssize_t)
     cpdef Py_ssize_t pending(self) except -1
+    @cython.locals(behind=bytes)
     cpdef Request receive(self, bytes data, double now)
     @cython.locals(request=Request, start=Py_ssize_t, keepalive=double)
     cpdef Request next_request(self, double now)
@@ -49,7 +50,8 @@ cdef class Connection:
     cpdef bytes give(self)
     cpdef object reject(self)
     cpdef object close(self)
-    cdef Request _receive_proxy(self, bytes data, double now)
+    cpdef bint awaits_header(self)
+    cpdef bytes take_header(self, bytes data)
     @cython.locals(endpoint=Endpoint, request=Request)
     cdef Request _parse(self, bytes data, Py_ssize_t start, double now)
     @cython.locals(endpoint=Endpoint, whole=bytes)

@@ -159,7 +159,8 @@ class Connection:
             if self.state == BODY:
                 return self._receive_body(data, 0, now)
             if self.state == PROXY:
-                return self._receive_proxy(data, now)
+                behind = self.take_header(data)
+                return self._parse(behind, 0, now) if behind else None
         except HTTPError as error:
             self._refuse(error, self._buffer)
         except MemoryError:
@@ -229,17 +230,28 @@ class Connection:
 
     # Heads.
 
-    def _receive_proxy(self, data: bytes, now: float) -> Request | None:
-        """Take the PROXY header, which comes before all else and holds for the whole connection."""
+    def awaits_header(self) -> bool:
+        """Return whether the PROXY header is still to come, which is in the clear, before TLS."""
+        return self.state == PROXY
+
+    def take_header(self, data: bytes) -> bytes:
+        """Take bytes of the PROXY header, which comes before all else and holds for the whole connection.
+
+        Return what is behind it, b"" if nothing is, or the header is not whole, or was refused.
+        """
         protocol: Any = self._endpoint.proxy_protocol
         buffer: Any = data
         if self._buffer is not None:
             buffer = self._buffer
             buffer += data
-        header = protocol.read(buffer, self._remote_addr)
+        try:
+            header = protocol.read(buffer, self._remote_addr)
+        except HTTPError as error:
+            self._refuse(error, None)
+            return b""
         if header is None:
             self._buffer = buffer if type(buffer) is bytearray else bytearray(buffer)
-            return None
+            return b""
         self._buffer = None
         if header.client is not None:
             self._remote_addr, self._remote_port = header.client
@@ -247,9 +259,7 @@ class Connection:
             self._base = self._base.copy()
             self._base.update(header.environ())
         self.state = IDLE
-        if header.size == len(buffer):
-            return None
-        return self._parse(bytes(buffer), header.size, now)
+        return bytes(buffer[header.size :])
 
     def _parse(self, data: bytes, start: int, now: float) -> Request | None:
         endpoint = self._endpoint
@@ -394,11 +404,14 @@ class Connection:
     def _refuse(self, error: HTTPError, head: bytes | bytearray | None) -> None:
         """Answer with an error; `head` is that of the request as far as it came, if it was not parsed."""
         self.error = error.with_traceback(None)  # whose frames hold this connection: a cycle
-        page = error_page(self._endpoint.serializer, error.status)
-        self.out.append(page)
         complain = self._endpoint.complain
         if complain is not None:
             complain(self._remote_addr, error)
+        if self.state == PROXY and self._endpoint.open_tunnel is not None:
+            self.reject()  # before TLS, a client would not understand
+            return
+        page = error_page(self._endpoint.serializer, error.status)
+        self.out.append(page)
         self._log(http11.status_text(error.status), head, len(page) - page.find(b"\r\n\r\n") - 4)
         self.state = CLOSING
         self.reject()

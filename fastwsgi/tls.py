@@ -35,8 +35,6 @@ def make_context(cfg: Config) -> ssl.SSLContext | None:
         return None
     if not cfg.certfile and not cfg.keyfile:
         raise cfg.mistake("cert_reqs", "clients show certificates only by TLS; set certfile")
-    if cfg.proxy_protocol != "off":
-        raise cfg.mistake("proxy_protocol", "cannot be had together with certfile; let the proxy end TLS")
     context = _default_context(cfg) if cfg.ssl_context is None else _context_of_hook(cfg)
     # A client could have the server compute for nothing, and what was sealed before would be taken for lost.
     context.options |= ssl.OP_NO_RENEGOTIATION

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.live import ENGINE, LiveServer, Peer, head
+from tests.certificates import Authority, needs_openssl
+from tests.live import ENGINE, TLS, LiveServer, Peer, head
 from tests.processes import eventually
 from tests.programs import Port, needs, running, substituted
 from tests.traffic import Traffic
@@ -120,6 +121,25 @@ def test_https_in_front(live: Start, folder: Path) -> None:
     with haproxy(folder, servers, ("{ ssl_fc }", "{ always_true }")) as port, Peer(port.address) as peer:
         found = json.loads(peer.request(head("/")).body)["environ"]
         assert found["wsgi.url_scheme"] == "https"
+
+
+@needs_openssl
+@pytest.mark.skipif(TLS is not None, reason="this run has certificates of its own")
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_tls_that_is_passed_on(live: Start, folder: Path, version: str) -> None:
+    """In mode tcp, HAProxy cannot look into what it passes on, and puts its header before TLS."""
+    authority = Authority(folder)
+    servers = [start(live, ECHO, *authority.issue().arguments, version=version) for _ in range(2)]
+    changes = [("mode http", "mode tcp"), ("    http-request", "    # http-request"), *OVER_TCP]
+    with haproxy(folder, servers, *changes, version=version) as port:
+        for number in range(4):
+            with Peer(port.address, tls=authority.client()) as peer:
+                me = peer.sock.getsockname()
+                found = json.loads(peer.request(head(f"/{number}")).body)["environ"]
+            assert (found["REMOTE_ADDR"], int(found["REMOTE_PORT"])) == me
+            assert (found["PROXY_ADDR"], int(found["PROXY_PORT"])) == port.address
+            assert found["wsgi.url_scheme"] == "https"
+    assert [told_of_trouble(server) for server in servers] == [[], []]
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.live import head
+from tests.certificates import Authority, needs_openssl
+from tests.e2e.test_tls import Inspector
+from tests.live import TLS, Peer, head
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
 ECHO = "tests.apps.echo:app"
 TOLD = ("X-Forwarded-Proto: https", "SCRIPT_NAME: /app", "X_Other: x")
 SENT = b"PROXY TCP4 203.0.113.9 192.0.2.7 4711 80\r\n"
+V2 = b"\r\n\r\n\0\r\nQUIT\n"
+SENT_V2 = V2 + bytes([0x21, 0x11, 0, 15, 203, 0, 113, 9, 192, 0, 2, 7, 0x12, 0x67, 0, 80]) + b"TLV"
+LOCAL = V2 + b"\x20\0\0\0"
 
 
 def environ(reply: Reply) -> dict[str, Any]:
@@ -106,3 +112,65 @@ def test_whoever_connects_and_closes_is_not_worth_a_line(live: Start) -> None:
     server.stop()
     assert not re.search(r"\[(WARNING|ERROR|CRITICAL)\]", server.log.text), server.log.text
     assert len(server.stdout.lines) == 1
+
+
+# --- a PROXY header before TLS: of HAProxy in mode tcp, of a network load balancer -------------------------
+
+
+def before_tls(test: Callable[..., None]) -> Callable[..., None]:
+    own = pytest.mark.skipif(TLS is not None, reason="this run has certificates of its own")
+    marked: Callable[..., None] = needs_openssl(own(test))
+    return marked
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@before_tls
+def test_the_client_of_tls_is_known(live: Start, authority: Authority) -> None:
+    server = live(ECHO, "--proxy-protocol", "auto", *authority.issue().arguments, "--access-logfile", "-")
+    for header, step in [(SENT, 0), (SENT_V2, 0), (SENT, 1), (SENT_V2, 1), (LOCAL, 7), (b"", 0)]:
+        with Inspector(server, authority.client()) as client:
+            client.outgoing.write(header)  # in one packet with the first words of the handshake
+            client.shake_hands(step)
+            for number in (1, 2):
+                client.say(head(f"/{number}"), step)
+                answer = client.read_until(b'"body": ""}')
+                found = json.loads(answer.partition(b"\r\n\r\n")[2])["environ"]
+                is_told = header in (SENT, SENT_V2)
+                assert found["wsgi.url_scheme"] == "https"
+                assert found["REMOTE_ADDR"] == ("203.0.113.9" if is_told else "127.0.0.1")
+                assert found.get("PROXY_ADDR") == ("192.0.2.7" if is_told else None)
+    server.stdout.wait_for(r'^203\.0\.113\.9 .*"GET /2 HTTP/1\.1" 200')
+
+
+@before_tls
+def test_who_is_refused_before_tls_is_told_nothing(live: Start, authority: Authority) -> None:
+    options = ("--proxy-protocol", "v2", "--log-level", "debug", "--access-logfile", "-")
+    server = live(ECHO, *options, *authority.issue().arguments)
+    for said, reason in [
+        (SENT, "Refused 127.0.0.1 with 400: no PROXY header"),
+        (V2 + b"\x31", "Refused 127.0.0.1 with 400: version and command 0x31"),
+        (b"", "Refused 127.0.0.1 with 400: no PROXY header"),  # but TLS at once
+        (LOCAL + SENT_V2, "TLS handshake with .* failed"),
+        (LOCAL + head("/"), "TLS handshake with .* failed"),
+    ]:
+        begin = len(server.log.lines)
+        with Inspector(server, authority.client()) as client:
+            client.outgoing.write(said)
+            with pytest.raises(ssl.SSLWantReadError):
+                client.tls.do_handshake()
+            client.say()
+            # An alert at the most, and that is of TLS.
+            assert not client.peer.read_to_end().startswith(b"HTTP")
+        server.wait_for_log(reason, start=begin)
+    # Checks that only connect are not worth a line.
+    begin = len(server.log.lines)
+    for said in (b"", LOCAL, SENT_V2, LOCAL[:5]):
+        with Peer(server.address) as peer:
+            peer.send(said)
+    server.stop()
+    assert not re.search(r"Refused|failed|\[(WARNING|ERROR|CRITICAL)\]", "\n".join(server.log.lines[begin:]))
+    assert server.stdout.lines == []

@@ -41,6 +41,10 @@ class Spool(io.BytesIO):
         Spool.made.append(self)
 
 
+def no_tunnel(_: str) -> Any:
+    raise AssertionError("it is the channel that opens tunnels")
+
+
 def endpoint(
     spool_at: int = 1024,
     open_spool: Any = Spool,
@@ -50,6 +54,7 @@ def endpoint(
     trusts: Any = None,
     forwarding: Forwarding = NO_FORWARDING,
     proxy_protocol: ProxyProtocol | None = None,
+    open_tunnel: Any = None,
     **limits: Any,
 ) -> Endpoint:
     bounds = Limits(**limits)
@@ -74,12 +79,14 @@ def endpoint(
         streams=streams,
         trusts=trusts,
         proxy_protocol=proxy_protocol,
+        open_tunnel=open_tunnel,
     )
 
 
 ENDPOINT = endpoint()
 STREAMING = endpoint(streams=True)
 PROXIED = endpoint(proxy_protocol=ProxyProtocol("auto", Networks(["192.0.2.1"]).include))
+SEALED = endpoint(proxy_protocol=PROXIED.proxy_protocol, open_tunnel=no_tunnel)
 
 
 def fresh(target: Endpoint = ENDPOINT) -> Connection:
@@ -559,6 +566,36 @@ def test_a_proxy_header_that_is_refused(data: bytes, peer: str, status: int) -> 
     assert connection.receive(data, 1.0) is None
     assert statuses(connection) == [status]
     assert connection.is_closing()
+
+
+@pytest.mark.parametrize("version", HEADERS)
+def test_a_proxy_header_before_tls_is_taken_off_what_is_sealed(version: str) -> None:
+    data = HEADERS[version] + b"sealed"
+    for step in (1, 5, len(data)):
+        connection = fresh(SEALED)
+        behind = b""
+        for begin in range(0, len(data), step):
+            piece = data[begin : begin + step]
+            behind += connection.take_header(piece) if connection.awaits_header() else piece
+        assert behind == b"sealed"
+        assert connection.deadline == HEADER
+        request: Any = connection.receive(GET % 1, 1.0)
+        assert request.environ["REMOTE_ADDR"] == "203.0.113.9"
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_nothing_is_said_in_the_clear_of_a_proxy_header_before_tls(is_late: bool) -> None:
+    connection = fresh(SEALED)
+    assert connection.take_header(b"PROXY TCP4 ") == b""
+    if is_late:
+        connection.time_out()
+    else:
+        assert connection.take_header(b"nonsense\r\n") == b""
+    assert connection.is_closing()
+    assert connection.unread  # so that what still comes does not reset it
+    assert connection.error is not None
+    assert connection.error.status == (408 if is_late else 400)
+    assert connection.out == []
 
 
 def test_without_a_proxy_header_where_one_is_optional() -> None:

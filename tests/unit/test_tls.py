@@ -170,11 +170,6 @@ def test_clients_that_nobody_can_verify(issued: Issued) -> None:
     assert "set certfile" in mistake(cert_reqs=2)
 
 
-def test_not_behind_a_proxy_protocol(issued: Issued) -> None:
-    whole = {"certfile": str(issued.certificate), "keyfile": str(issued.key)}
-    assert mistake(**whole, proxy_protocol="v2").startswith("proxy_protocol = ")
-
-
 def test_the_hook_makes_the_context(issued: Issued) -> None:
     seen: list[Any] = []
 
