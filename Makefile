@@ -8,6 +8,8 @@ ONLY ?=
 SERVERS ?=
 EXAMPLES ?= 100000
 SECONDS ?= 120
+TARGETS ?=
+REPEAT ?=
 PYTHONS ?= python3.10 python3.11 python3.12 python3.13
 # Where a free-threaded CPython is kept if none is installed: building it takes some minutes.
 FREETHREADED ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fastwsgi
@@ -20,7 +22,7 @@ pytest = { $(1) $(BIN)/python -m pytest -n $(JOBS) -m "not alone" $(2) $(ARGS) |
 SOURCES := $(wildcard fastwsgi/*.pyx fastwsgi/*.pxd fastwsgi/*.h)
 SOURCES += $(wildcard $(patsubst %.pxd,%.py,$(wildcard fastwsgi/*.pxd)))
 
-.PHONY: help build serve test test-pure test-compiled test-threads test-gevent test-kqueue test-sanitized test-pythons freethreaded fuzz soak lint types bench bench-quick wheel docs annotate clean
+.PHONY: help build serve test test-pure test-compiled test-threads test-gevent test-kqueue test-sanitized test-pythons freethreaded fuzz fuzz-hypothesis soak lint types bench bench-quick wheel docs annotate clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -56,7 +58,10 @@ test-kqueue: build ## the engine's tests on the kqueue backend, which runs over 
 	cd build/kqueue && $(call pytest,FASTWSGI_TEST_BACKEND=kqueue FASTWSGI_REQUIRE_EXTENSIONS=1,\
 	  tests/unit/test_io.py tests/kqueue_shim tests/e2e)
 
-fuzz: build ## readers of requests against each other, for long (EXAMPLES=100000)
+fuzz: build ## what the compiled code covers guides the search for faults; needs clang (SECONDS=, TARGETS=head, REPEAT=)
+	$(BIN)/python -m tests.fuzz.run --seconds $(SECONDS) --targets "$(TARGETS)" --repeat "$(REPEAT)"
+
+fuzz-hypothesis: build ## readers of requests against each other, for long (EXAMPLES=100000)
 	FASTWSGI_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -o faulthandler_timeout=0 \
 	  tests/unit/test_parser_differential.py $(ARGS)
 

@@ -5,6 +5,7 @@ Environment switches:
   FASTWSGI_DEBUG=1          -O0 -g3, assertions, Cython's reference counting checks
   FASTWSGI_SANITIZE=1       AddressSanitizer and UndefinedBehaviorSanitizer
   FASTWSGI_TRACE=1          line tracing, for coverage of compiled code
+  FASTWSGI_FUZZ=1           both sanitizers and libFuzzer's coverage, by clang; some more modules compiled
   FASTWSGI_KQUEUE_SHIM=1    build the kqueue backend on Linux, over the shim in tests/ (test only)
 """
 
@@ -16,6 +17,8 @@ from pathlib import Path
 from setuptools import Extension, setup
 
 PACKAGE = Path("fastwsgi")
+FUZZED = ("policy", "proxy_header", "forwarding")
+"""Modules of plain Python that are compiled for fuzzing alone: libFuzzer is to see which way they go."""
 
 
 def is_on(name: str) -> bool:
@@ -28,6 +31,8 @@ def extensions() -> list[Extension]:
     from Cython.Build import cythonize  # noqa: PLC0415 - not needed for a pure build
 
     sources = sorted({*PACKAGE.glob("*.pyx"), *(p.with_suffix(".py") for p in PACKAGE.glob("*.pxd"))})
+    if is_on("FUZZ"):
+        sources = sorted({*sources, *(PACKAGE / f"{name}.py" for name in FUZZED)})
     # gcc takes the size-less array of an int in Python.h for an overrun.
     compile_args = ["-O3", "-g0", "-Wno-array-bounds"]
     link_args: list[str] = []
@@ -39,6 +44,15 @@ def extensions() -> list[Extension]:
         compile_args += ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
         compile_args += ["-fno-omit-frame-pointer"]
         link_args += ["-fsanitize=address,undefined"]
+    if is_on("FUZZ"):
+        compile_args += [
+            "-O1",
+            "-g1",
+            "-fsanitize=fuzzer-no-link,address,undefined",
+            "-fno-omit-frame-pointer",
+        ]
+        # Cython calls by pointers of other types, and adds 0 to NULL where a call has no arguments.
+        compile_args += ["-fno-sanitize=function,pointer-overflow", "-fno-sanitize-recover=undefined"]
     if is_on("TRACE"):
         macros += [("CYTHON_TRACE", "1"), ("CYTHON_USE_SYS_MONITORING", "0")]
     modules = [

@@ -47,12 +47,13 @@ def frame(buffer: bytes | bytearray, begin: int, searched: int, limits: Limits) 
         return begin, 0
     if buffer[begin] not in _TOKEN:
         raise HTTPError(400, "request does not begin with a method")
-    if searched and buffer.find(b"\n", searched) < 0:
-        # Nothing but the last line has grown.
+    if searched:
         start = buffer.rfind(b"\n", begin) + 1
-        _check_line(limits, size - max(start, begin), is_first=start <= begin)
-        _check_size(size - begin, limits)
-        return begin, 0
+        if start < searched and buffer.find(b"\n", searched) < 0:
+            # Nothing but the last line has grown, which had begun: it is counted already.
+            _check_line(limits, size - max(start, begin), is_first=start <= begin)
+            _check_size(size - begin, limits)
+            return begin, 0
     start = begin
     count = 0
     while True:

@@ -289,6 +289,16 @@ def test_every_split_of_the_corpus(case: cases.Case) -> None:
         assert pieces(parser, data, list(range(1, len(data))), BASES[0]) == expected
 
 
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_a_field_too_many_is_refused_when_it_begins(implementation: Any) -> None:
+    """Even where its first byte comes by itself."""
+    parser = implementation(SMALL, FORWARDING)
+    data = b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * SMALL.fields
+    assert pieces(parser, data + b"C", [len(data)], BASES[0]) == 431
+    assert pieces(parser, data + b"\r", [len(data)], BASES[0]) is None
+    assert pieces(parser, data + b"\rC", [len(data), len(data) + 1], BASES[0]) is None
+
+
 LINES = (
     "Host: a",
     "Host: b",

@@ -1,0 +1,166 @@
+"""What fuzzing starts from: the corpus of the tests, what it lacks, and inputs that were once a finding (`kept/`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from tests.corpus import cases
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["DICTIONARY", "KEPT", "TARGETS", "seeds"]
+
+KEPT: Final = Path(__file__).resolve().parent / "kept"
+TARGETS: Final = ("head", "connection", "response")
+_LONGEST: Final = 1500
+
+DICTIONARY: Final = (
+    *(
+        "\r\n",
+        "\r\n\r\n",
+        " HTTP/1.1\r\n",
+        " HTTP/1.0\r\n",
+        "HTTP/1.2",
+        "GET ",
+        "POST ",
+        "HEAD ",
+        "OPTIONS * ",
+    ),
+    *("Host: a\r\n", "Host:", "Connection: ", "close", "keep-alive", "Upgrade: websocket\r\n", "upgrade"),
+    *(
+        "Content-Length: ",
+        "Transfer-Encoding: chunked\r\n",
+        "chunked",
+        "gzip",
+        "identity",
+        "Expect: 100-continue\r\n",
+    ),
+    *(
+        "X-Forwarded-Proto: https\r\n",
+        "X-Forwarded-Ssl: on\r\n",
+        "SCRIPT_NAME: /app\r\n",
+        "remote_user: a\r\n",
+    ),
+    *(
+        "X_Scheme: https\r\n",
+        "Cookie: ",
+        "Proxy: ",
+        "Content-Type: ",
+        "Accept: */*\r\n",
+        "/app",
+        "http://h/",
+        "%2f",
+    ),
+    *(
+        "0\r\n\r\n",
+        "5\r\nhello\r\n",
+        ";a=b",
+        "9223372036854775807",
+        "7fffffffffffffff",
+        "\x00",
+        "\t",
+        "_",
+        ",",
+    ),
+    *("PROXY TCP4 192.0.2.7 192.0.2.8 1 2\r\n", "PROXY TCP6 ::1 ::2 1 2\r\n", "PROXY UNKNOWN\r\n"),
+    "\r\n\r\n\x00\r\nQUIT\n",
+)
+"""Words that libFuzzer puts in; its own guesses it takes from comparisons."""
+
+_V2: Final = b"\r\n\r\n\0\r\nQUIT\n"
+_GET: Final = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+_PROXY_HEADERS: Final = (
+    b"PROXY TCP4 192.0.2.7 192.0.2.8 1234 80\r\n",
+    b"PROXY TCP6 2001:db8::1 ::ffff:192.0.2.1 1234 80\r\n",
+    b"PROXY UNKNOWN ffff:f...f:ffff ffff:f...f:ffff 65535 65535\r\n",
+    b"PROXY TCP4 192.0.2.256 192.0.2.8 1234 80\r\n",
+    _V2 + b"\x21\x11\0\x0c" + bytes([192, 0, 2, 7, 192, 0, 2, 8, 4, 0xD2, 0, 80]),
+    _V2 + b"\x21\x21\0\x24" + bytes(31) + b"\1" + b"\x04\xd2\0\x50",
+    _V2 + b"\x21\x31\0\xd8" + bytes(216),
+    _V2 + b"\x20\0\0\0",
+    _V2 + b"\x21\0\0\x05\4\0\2ab",
+    _V2 + b"\x21\x12\0\x0c" + bytes(12),
+)
+_STREAMS: Final = (
+    b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\nline\nlines\n" + _GET,
+    b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b\r\nhe\nlo\r\nA\r\n0123456789\r\n0\r\nX: y\r\n\r\n"
+    + _GET,
+    b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\nhello" + _GET * 3,
+    b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhelloX\r\n0\r\n\r\n" + _GET,
+    b"\r\n" + _GET + b"\r\n" + _GET + b"GET /last HTTP/1.0\r\n\r\n\r\n",
+    _GET * 12,
+    b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\na\r\n" * 30 + b"0\r\n\r\n",
+)
+_BROWSER: Final = (
+    b"GET /app/%7Euser?q=1 HTTP/1.1\r\nHost: a:80\r\nConnection: keep-alive\r\nUser-Agent: b\r\nAccept: text/html\r\n"
+    b"Accept-Encoding: gzip\r\nCookie: a=1\r\nCookie: b=2\r\nX-Forwarded-Proto: https\r\nReferer: /x\r\n\r\n"
+)
+_HEADS: Final = (
+    _BROWSER,
+    _BROWSER + _BROWSER.replace(b"a=1", b"a=2") + _BROWSER.replace(b"Accept: text", b"Accept: x") + _BROWSER,
+    _BROWSER + _BROWSER.replace(b"Host", b"Referer: /y\r\nHost") + _BROWSER.replace(b"https", b"http"),
+    b"GET /app HTTP/1.1\r\nHost: a\r\nSCRIPT_NAME: /app\r\nX_Y: z\r\nX-Y: z\r\n\r\n" * 3,
+    b"".join(
+        b"%b / HTTP/1.1\r\nHost: a\r\n\r\n" % method
+        for method in (b"GET", b"HEAD", b"FOO", b"OPTIONS", b"PUT")
+    ),
+    b"GET / HTTP/1.1\r\nHost: a\r\n" + b"".join(b"X-%d: %d\r\n" % (i, i) for i in range(69)) + b"\r\n",
+    b"GET http://[::1]:80/a?b HTTP/1.1\r\nHost: other\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Ssl: off\r\n\r\n",
+)
+# Programs of `response`, see there; what is behind the steps is read as environ.
+_START: Final = b"\x03\x00\x00"
+_FIELD: Final = b"\x00\x06\x0a"  # X-A: close
+_ENVIRON: Final = b"\x00\x07\x01\x01/" + b"\x07Basic Y" * 12
+_PROGRAMS: Final = (
+    _START + b"\x05\x05hello",
+    _FIELD + _START + b"\x04\x05hello\x05\x05world",
+    b"\x00\x00\x02" + _START + b"\x05\x05hello",  # Content-Length: 5
+    b"\x00\x00\x02" + _START + b"\x05\x09too large",
+    b"\x00\x00\x02" + _START + b"\x05\x02no",
+    b"\x00\x02\x0a" + _START + b"\x05\x05hello\x05\x00\x05\x01x",  # Connection: close
+    b"\x00\x04\x11\x00\x05\x06"
+    + _START
+    + b"\x07\x80"
+    + b"a" * 128
+    + b"\xff\x05\x03abc",  # Date, Server; 32 KB
+    _FIELD + b"\x09" + _START + b"\x05\x02hi",  # 103
+    _START + b"\x05\x02hi\x08\x00",  # an exception in the middle
+    b"\x08\x01",
+    _START + b"\x03\x03\x02\x05\x02hi",  # replaced with exc_info
+    _START + b"\x05\x02hi\x03\x03\x02",
+    _START + b"\x0a\x01",
+    b"\x00\x06\x0e" + _START,  # CRLF in a value
+    b"\x0b\x01" + _START + b"\x05\x01x",
+    b"\x03\x01\x00\x05\x02no",
+    b"\x03\x05\x00\x05\x02no",
+    _FIELD * 8 + _START + b"\x05\x05hello",
+)
+
+
+def seeds(target: str) -> Iterator[bytes]:
+    """Yield the inputs that a target starts from."""
+    corpus = [case.raw[:_LONGEST] for case in (*cases.VALID, *cases.INVALID)]
+    if target == "head":
+        for number, raw in enumerate((*_HEADS, *corpus)):
+            yield bytes([number & 31, number * 37 & 255]) + raw
+        for number, raw in enumerate(_HEADS):
+            for first in range(number & 1, 32, 3):
+                yield bytes([first, 0b11010110]) + raw
+    elif target == "connection":
+        for number, raw in enumerate((*_STREAMS, *_HEADS, *corpus)):
+            yield bytes([number & 7, number >> 1 & 7, 0, number >> 8, number & 255]) + raw
+        for number, header in enumerate(_PROXY_HEADERS):
+            for mode in (1, 2, 3):
+                yield bytes([mode << 3, number & 7, 0, 0, number]) + header + _STREAMS[number % len(_STREAMS)]
+        yield bytes([8 | 0x60, 0, 0, 0, 0]) + _PROXY_HEADERS[0] + _GET
+    elif target == "response":
+        for number, program in enumerate(_PROGRAMS):
+            for kind in range(8):
+                yield bytes([kind << 4 | (number * 5 + kind) & 15]) + program + _ENVIRON
+            yield bytes([0x80 | 4 << 4]) + program
+    else:
+        raise ValueError(target)
+    for path in sorted((KEPT / target).glob("*")):
+        yield path.read_bytes()
