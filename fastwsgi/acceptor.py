@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from ._impl import Parser
+from .client_certificate import UNCERTIFIED
 from .endpoint import Endpoint
 from .errors import ConfigError
 from .files import open_spool, region_of
@@ -81,6 +82,8 @@ def make_acceptors(
             early_hints=early_hints,
             script_name=script_name,
         )
+        if tls is not None and tls.verify_mode:
+            base.update(UNCERTIFIED)
         endpoint = Endpoint(
             parser,
             serializer,

@@ -433,6 +433,7 @@ class Channel(Timed):
             data = self.connection.take_header(data)
             if not data:
                 return None
+        was_known = tunnel.established
         try:
             opened: bytes | None = tunnel.open(data)
         except OSError:
@@ -440,6 +441,8 @@ class Channel(Timed):
                 raise
             self.connection.reject()  # and hears why, in an alert
             return None
+        if not was_known and tunnel.client is not None:
+            self.connection.say(tunnel.client)
         if tunnel.ended and opened:
             self.connection.ended = True  # the end came along, and no event will tell of it
         return opened
@@ -469,9 +472,7 @@ class Channel(Timed):
             data: bytes = first.read(_SEALED_TOGETHER)
             self._advance_region(out, first, len(data) or -1)
             return data
-        parts = []
-        size = 0
-        offset = self._offset
+        parts, size, offset = [], 0, self._offset
         for piece in out:
             if type(piece) is not bytes or size >= _SEALED_TOGETHER:
                 break

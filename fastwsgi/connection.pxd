@@ -32,6 +32,7 @@ cdef class Connection:
     cdef long long _to_come
     cdef double _began, _seen
 
+    cpdef object say(self, dict words)
     cpdef bint is_closing(self)
     cpdef bint is_over(self)
     cpdef bint is_busy(self)

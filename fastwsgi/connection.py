@@ -104,6 +104,11 @@ class Connection:
         self._to_come = 0  # bytes of a body framed by Content-Length
         self._began = self._seen = now  # when a request's first bytes came, and its latest
 
+    def say(self, words: dict[str, str]) -> None:
+        """Have all its requests say this of the connection, besides what those of every other do."""
+        self._base = self._base.copy()
+        self._base.update(words)
+
     def is_closing(self) -> bool:
         """Return whether the connection is to be closed once `out` is sent."""
         return self.state == CLOSING
@@ -256,8 +261,7 @@ class Connection:
         if header.client is not None:
             self._remote_addr, self._remote_port = header.client
         if header.size:
-            self._base = self._base.copy()
-            self._base.update(header.environ())
+            self.say(header.environ())
         self.state = IDLE
         return bytes(buffer[header.size :])
 

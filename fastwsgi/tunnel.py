@@ -15,12 +15,15 @@ import errno
 import ssl
 import threading
 
+from . import client_certificate
 from .logs.error_log import ERROR_LOG
 
 __all__ = ["Tunnel"]
 
 _RECORD = 16384  # bytes of plaintext in a record at the most (RFC 8446 §5.1)
 _MOST_UNSAID = 262144  # bytes that OpenSSL may have to say to a client which does not take them
+_OVERHEAD = 128  # bytes of records for one of data, in those that hold the least
+_MOST_OVERHEAD = 262144  # bytes of records beyond that
 
 
 class Tunnel:
@@ -30,11 +33,13 @@ class Tunnel:
         "_incoming",
         "_lock",
         "_outgoing",
+        "_overhead",
         "_peer",
         "_records",
         "_sent",
         "_tls",
         "_unsaid",
+        "client",
         "ended",
         "established",
     )
@@ -43,6 +48,7 @@ class Tunnel:
         """Await a handshake; `peer` names the client in the log."""
         self.established = False  # the handshake is done
         self.ended = False  # the client has sent its last byte
+        self.client: dict[str, str] | None = None  # what its certificate says, if it has shown one
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
@@ -51,6 +57,7 @@ class Tunnel:
         self._records = b""
         self._sent = 0  # bytes of them
         self._unsaid = 0  # bytes of what OpenSSL has to say, not yet among them
+        self._overhead = 0  # bytes of records that have come, beyond what data may take
 
     def open(self, data: bytes) -> bytes | None:
         """Take bytes that have come, b"" for the end of the stream; return what was in them.
@@ -72,9 +79,11 @@ class Tunnel:
             try:
                 if not self.established and not self._shake_hands():
                     return None
-                return self._read()
+                opened = self._read()
             finally:
                 self._unsaid = self._outgoing.pending
+        self._weigh(len(data), 0 if opened is None else len(opened))
+        return opened
 
     def seal(self, data: bytes) -> None:
         """Make records of `data`, and of what OpenSSL has to say; those before must have been sent."""
@@ -130,7 +139,25 @@ class Tunnel:
             ERROR_LOG.debug("TLS handshake with %s failed: %s", client, error.reason or error)
             raise
         self.established = True
+        self._see_certificate()
         return True
+
+    def _see_certificate(self) -> None:
+        """Note who the client is; only certificates that were verified are seen here."""
+        shown: bytes | None = self._tls.getpeercert(True)
+        if not shown:
+            return
+        try:
+            self.client = client_certificate.environ_of(self._tls.getpeercert() or {}, shown)
+        except (ValueError, KeyError) as error:
+            raise OSError(errno.EPROTO, f"the client's certificate cannot be read: {error}") from None
+
+    def _weigh(self, came: int, opened: int) -> None:
+        """Refuse a client that has OpenSSL work for next to no data, by a new key in each record."""
+        overhead = self._overhead + came - opened * _OVERHEAD
+        self._overhead = max(overhead, 0)
+        if overhead > _MOST_OVERHEAD:
+            raise OSError(errno.EPROTO, "the client sends records without data")
 
     def _read(self) -> bytes | None:
         pieces: list[bytes] = []

@@ -20,8 +20,10 @@ needs_openssl = pytest.mark.skipif(
 )
 
 
-def openssl(*arguments: str) -> None:
-    subprocess.run([OPENSSL or "openssl", *arguments], check=True, capture_output=True, timeout=60)
+def openssl(*arguments: str) -> str:
+    """Run openssl; return what it prints."""
+    command = [OPENSSL or "openssl", *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
 
 
 class Issued:
@@ -37,55 +39,55 @@ class Issued:
         return ("--certfile", str(self.certificate), "--keyfile", str(self.key))
 
 
+_KEY: Final = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-utf8")
+
+
 class Authority:
     """A certificate authority of its own, with what it has issued, in one directory."""
 
-    def __init__(self, folder: Path, name: str = "authority") -> None:
+    def __init__(self, folder: Path, name: str = "authority", issuer: Authority | None = None) -> None:
         self._folder = folder
         self._count = 0
         self.name = name
         self.certificate = folder / f"{name}.pem"
         self._key = folder / f"{name}-key.pem"
-        openssl(
-            *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
-            *(
-                "-days",
-                "30",
-                "-subj",
-                f"/CN={name}",
-                "-keyout",
-                str(self._key),
-                "-out",
-                str(self.certificate),
-            ),
-        )
+        if issuer is not None:
+            issuer.sign(f"/CN={name}", self.certificate, self._key, "basicConstraints=critical,CA:TRUE")
+            return
+        subject = ("-days", "30", "-subj", f"/CN={name}")
+        openssl("req", "-x509", *_KEY, *subject, "-keyout", str(self._key), "-out", str(self.certificate))
 
-    def issue(self, name: str = "localhost") -> Issued:
+    def issue(
+        self, name: str = "localhost", *, subject: str = "", alternatives: str = "", days: int = 30
+    ) -> Issued:
         """Issue a certificate for `name`, good for 127.0.0.1 as well."""
-        self._count += 1
-        stem = f"{self.name}-{self._count}-{name}"
+        stem = f"{self.name}-{self._count + 1}-{name}"
         issued = Issued(self._folder / f"{stem}.pem", self._folder / f"{stem}-key.pem")
-        request, extra = self._folder / f"{stem}.csr", self._folder / f"{stem}.ext"
-        extra.write_text(f"subjectAltName=DNS:{name},IP:127.0.0.1\n")
-        openssl(
-            *(
-                "req",
-                "-newkey",
-                "ec",
-                "-pkeyopt",
-                "ec_paramgen_curve:P-256",
-                "-nodes",
-                "-subj",
-                f"/CN={name}",
-            ),
-            *("-keyout", str(issued.key), "-out", str(request)),
-        )
+        extension = f"subjectAltName=DNS:{name},IP:127.0.0.1{alternatives}"
+        self.sign(subject or f"/CN={name}", issued.certificate, issued.key, extension, days)
+        return issued
+
+    def sign(self, subject: str, certificate: Path, key: Path, extension: str, days: int = 30) -> None:
+        """Make a key, and its certificate."""
+        self._count += 1
+        request, extra = certificate.with_suffix(".csr"), certificate.with_suffix(".ext")
+        extra.write_text(f"{extension}\n")
+        openssl("req", *_KEY, "-subj", subject, "-keyout", str(key), "-out", str(request))
         openssl(
             *("x509", "-req", "-in", str(request), "-CA", str(self.certificate), "-CAkey", str(self._key)),
-            *("-set_serial", str(self._count), "-days", "30", "-extfile", str(extra)),
-            *("-out", str(issued.certificate)),
+            *("-set_serial", str(self._count), "-days", str(days), "-extfile", str(extra)),
+            *("-out", str(certificate)),
         )
-        return issued
+
+    def revoke(self, issued: Issued, folder: Path) -> Path:
+        """Return a list of revoked certificates with this one."""
+        config, database, revoked = folder / "ca.cnf", folder / "index.txt", folder / "crl.pem"
+        database.touch()
+        config.write_text(f"[ca]\ndefault_ca=a\n[a]\ndatabase={database}\ndefault_md=sha256\n")
+        command = ("ca", "-config", str(config), "-cert", str(self.certificate), "-keyfile", str(self._key))
+        openssl(*command, "-revoke", str(issued.certificate))
+        openssl(*command, "-gencrl", "-crldays", "30", "-out", str(revoked))
+        return revoked
 
     def client(self, issued: Issued | None = None) -> ssl.SSLContext:
         """Return a client's context that trusts this authority, and shows `issued` if asked."""

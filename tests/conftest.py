@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.certificates import Authority, Issued
 from tests.gate import Gate
 from tests.live import LiveServer
 
@@ -65,6 +66,18 @@ def compiled() -> bool:
     from fastwsgi import _impl
 
     return _impl.compiled
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Return an authority whose certificates clients trust; for tests with `needs_openssl`."""
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def issued(authority: Authority) -> Issued:
+    """Return a certificate for servers."""
+    return authority.issue()
 
 
 @pytest.fixture

@@ -34,16 +34,6 @@ GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture(scope="module")
-def issued(authority: Authority) -> Issued:
-    return authority.issue()
-
-
-@pytest.fixture(scope="module")
 def server(authority: Authority, issued: Issued) -> Iterator[LiveServer]:
     arguments = (*issued.arguments, "--log-level", "debug", "--worker-connections", "2000")
     with LiveServer(ECHO, *arguments, tls=authority.client()) as running:
@@ -385,37 +375,6 @@ def test_handshakes_have_an_end(
         peer.send(b"\x16\x03\x01")
         assert peer.is_closed()
     assert running.get("/next").status == 200
-
-
-# --- certificates of clients -------------------------------------------------------------------------------
-
-
-def ask(server: LiveServer, context: ssl.SSLContext) -> bytes:
-    with Peer(server.address, tls=context) as peer:
-        peer.sock.sendall(GET)
-        return peer.read_exactly(15)
-
-
-@pytest.mark.parametrize("wanted", ["CERT_NONE", "CERT_OPTIONAL", "CERT_REQUIRED"])
-def test_certificates_of_clients(
-    live: Callable[..., LiveServer], authority: Authority, issued: Issued, tmp_path: Path, wanted: str
-) -> None:
-    stranger = Authority(tmp_path, "stranger").issue("stranger")
-    running = live(
-        ECHO,
-        *issued.arguments,
-        *("--ca-certs", str(authority.certificate), "--cert-reqs", wanted),
-        tls=authority.client(authority.issue("client")),
-    )
-    assert running.get("/known").status == 200
-    for shown, is_served in ((None, wanted != "CERT_REQUIRED"), (stranger, wanted == "CERT_NONE")):
-        context = authority.client(shown)
-        if is_served:
-            assert ask(running, context) == b"HTTP/1.1 200 OK"
-        else:
-            # In TLS 1.3 the client is done before it is refused, and hears of it when it reads.
-            with pytest.raises(ssl.SSLError, match="alert"):
-                ask(running, context)
 
 
 # --- at start and at reload -----------------------------------------------------------------------------

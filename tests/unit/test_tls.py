@@ -21,16 +21,6 @@ if TYPE_CHECKING:
 pytestmark = needs_openssl
 
 
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture(scope="module")
-def issued(authority: Authority) -> Issued:
-    return authority.issue()
-
-
 def configured(**settings: object) -> Config:
     return sources.from_keywords({"wsgi_app": "app:app", **settings}, {}, "/")
 

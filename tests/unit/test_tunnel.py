@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fastwsgi.tunnel import Tunnel
-from tests.certificates import Authority, needs_openssl
+from tests.certificates import Authority, Issued, needs_openssl
 
 pytestmark = needs_openssl
 
@@ -16,9 +16,10 @@ pytestmark = needs_openssl
 class Client:
     """The other end, by the standard library."""
 
-    def __init__(self, authority: Authority) -> None:
+    def __init__(self, authority: Authority, shown: Issued | None = None) -> None:
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.tls = authority.client().wrap_bio(self.incoming, self.outgoing, server_hostname="localhost")
+        context = authority.client(shown)
+        self.tls = context.wrap_bio(self.incoming, self.outgoing, server_hostname="localhost")
 
     def shake_hands(self, tunnel: Tunnel) -> None:
         with pytest.raises(ssl.SSLWantReadError):
@@ -57,14 +58,8 @@ def sent(tunnel: Tunnel, data: bytes = b"") -> bytes:
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture(scope="module")
-def context(authority: Authority) -> ssl.SSLContext:
+def context(issued: Issued) -> ssl.SSLContext:
     made = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    issued = authority.issue()
     made.load_cert_chain(issued.certificate, issued.key)
     return made
 
@@ -158,28 +153,61 @@ def test_records_that_were_tampered_with(tunnel: Tunnel, client: Client) -> None
 
 
 class Talker:
-    """OpenSSL, when each record that comes asks for a new key."""
+    """OpenSSL, when each record that comes asks for a new key, and `answer` is said to it."""
 
-    def __init__(self, outgoing: ssl.MemoryBIO) -> None:
+    def __init__(self, outgoing: ssl.MemoryBIO, answer: bytes) -> None:
         self.outgoing = outgoing
+        self.answer = answer
 
     def wrap_bio(self, _incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, **_options: bool) -> Talker:
-        return Talker(outgoing)
+        return Talker(outgoing, self.answer)
 
     def do_handshake(self) -> None:
         """Have it done."""
 
+    def getpeercert(self, _binary_form: bool) -> None:
+        """Know of none."""
+
     def read(self, _size: int) -> bytes:
-        self.outgoing.write(bytes(1000))
+        self.outgoing.write(self.answer)
         raise ssl.SSLWantReadError
 
 
 def test_what_a_client_asks_for_and_does_not_take_is_bounded() -> None:
     """RFC 8446 §4.6.3: each KeyUpdate may ask for another, and a client need not read those."""
-    context: Any = Talker(ssl.MemoryBIO())
+    context: Any = Talker(ssl.MemoryBIO(), bytes(1000))
     tunnel = Tunnel(context, "")
     for _ in range(263):
         assert tunnel.open(b"update") is None
     with pytest.raises(OSError, match="more than it takes"):
         tunnel.open(b"update")
     assert tunnel.owes() == 263000
+
+
+def test_records_without_data_are_bounded() -> None:
+    """RFC 8446 §4.6.3: a KeyUpdate that asks for nothing still costs the derivation of a key."""
+    context: Any = Talker(ssl.MemoryBIO(), b"")
+    tunnel = Tunnel(context, "")
+    for _ in range(4):
+        assert tunnel.open(bytes(65536)) is None
+    with pytest.raises(OSError, match="records without data"):
+        tunnel.open(b"more")
+
+
+def test_records_with_little_data_are_not(tunnel: Tunnel, client: Client) -> None:
+    """A client may send each byte in a record of its own, and each byte of that by itself."""
+    for _ in range(12_000):
+        assert tunnel.open(client.sealed(b"x")) == b"x"
+    for _ in range(500):
+        sealed = client.sealed(b"x")
+        assert [tunnel.open(sealed[i : i + 1]) for i in range(len(sealed))][-1] == b"x"
+
+
+def test_who_the_client_is(authority: Authority, issued: Issued) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(authority.certificate))
+    context.load_cert_chain(issued.certificate, issued.key)
+    context.verify_mode = ssl.CERT_OPTIONAL
+    for shown, name in ((None, None), (authority.issue("me"), "CN=me")):
+        tunnel = Tunnel(context, "")
+        Client(authority, shown).shake_hands(tunnel)
+        assert (tunnel.client or {}).get("SSL_CLIENT_S_DN") == name
