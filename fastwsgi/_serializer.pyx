@@ -16,6 +16,7 @@ from cpython.long cimport PyLong_AsLong
 from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
 from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
+from cpython.unicode cimport PyUnicode_FromObject
 from libc.stdint cimport uint8_t
 from libc.string cimport memcmp, memcpy
 
@@ -286,16 +287,17 @@ cdef class Serializer:
 
     cdef bint drops(self, int meaning, str value) except -1:
         cdef long long length
+        cdef bint is_said = self.length >= 0
         if meaning == DATE:
             self.stamps |= 1
         elif meaning == SERVER:
             self.stamps |= 2
         elif meaning == CONTENT_LENGTH:
             length = plain_length(value)
-            if length < 0 or self.length >= 0:
+            if length < 0 or is_said:
                 length = http11.response_length(value, self.length)
             self.length = length
-            return self.code < 200 or self.code == 204  # RFC 9110 §8.6: MUST NOT be sent
+            return is_said or self.code < 200 or self.code == 204  # RFC 9110 §8.6: MUST NOT be sent
         else:
             if meaning == CONNECTION and "close" in value.lower():
                 self.closes = True

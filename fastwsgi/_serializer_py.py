@@ -69,8 +69,9 @@ class Serializer:
                     self.closes = True
                 continue
             if meaning == "content-length":
+                is_said = self.length >= 0
                 self.length = http11.response_length(value, self.length)
-                if code < 200 or code == 204:  # RFC 9110 §8.6: MUST NOT be sent
+                if is_said or code < 200 or code == 204:  # RFC 9110 §8.6: MUST NOT be sent
                     continue
             elif meaning == "date":
                 self.stamps |= 1
@@ -84,6 +85,7 @@ class Serializer:
             msg = f"status must be a str, not {type(status).__name__}"
             raise TypeError(msg)
         status = str.__str__(status)
+        status = str.__str__(status)  # what it holds, if its class says something else
         entry = http11.response_line(status), int(status[:3])
         if len(self._status_lines) < _MAX_CACHED_STATUS_LINES:
             self._status_lines[status] = entry

@@ -143,6 +143,8 @@ class Response:
             raise AssertionError(msg)
         serializer = self.serializer
         self._block = serializer.render(status, headers)
+        if type(status) is not str:
+            status = str.__str__(status)  # as it was sent
         self.code = serializer.code
         self._remaining = serializer.length
         self._stamps = serializer.stamps
@@ -437,7 +439,7 @@ class Response:
         if not isinstance(data, bytes):
             msg = f"the app must give bytes, not {type(data).__name__}"
             raise TypeError(msg)
-        return bytes(data)
+        return b"".join((data,))  # what it holds: bytes() would ask its class
 
     @staticmethod
     def _complain_unstarted() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from enum import Enum
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from fastwsgi import _impl, http11
 from fastwsgi._serializer_py import Serializer as PureSerializer
+from tests.apps.dictated import Liar
 
 IMPLEMENTATIONS = [PureSerializer, _impl.Serializer] if _impl.compiled else [PureSerializer]
 
@@ -112,6 +114,35 @@ def test_length(serializer: Any) -> None:
 @pytest.mark.parametrize("status", ["204 No Content", "101 Switching Protocols"])
 def test_length_is_dropped_where_it_must_not_be(serializer: Any, status: str) -> None:
     assert b"Content-Length" not in serializer.render(status, [("Content-Length", "0")])
+
+
+def test_a_length_that_is_said_twice_is_sent_once(serializer: Any) -> None:
+    """RFC 9110 §8.6: who reads a list of two may refuse it, and front ends do."""
+    fields = [("Content-Length", "5"), ("A", "b"), ("content-length", " 05")]
+    assert serializer.render("200 OK", fields) == b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nA: b\r\n"
+    assert serializer.length == 5
+
+
+class Word(str, Enum):
+    STATUS = "200 OK"
+    NAME = "X-A"
+    DATE = "Date"
+    VALUE = "c"
+
+
+@pytest.mark.parametrize("kind", [Liar, Word])
+def test_a_str_is_what_it_holds_whatever_its_class_says(serializer: Any, kind: Any) -> None:
+    """As with `class Status(str, Enum)`, whose members are formatted as their names."""
+    for _ in range(3):
+        block = serializer.render(
+            kind("200 OK"), [(kind("X-A"), "b"), ("X-B", kind("c")), (kind("Date"), kind("c"))]
+        )
+        assert block == b"HTTP/1.1 200 OK\r\nX-A: b\r\nX-B: c\r\nDate: c\r\n"
+        assert (serializer.code, serializer.stamps) == (200, 1)
+    with pytest.raises(ValueError, match="not a token"):
+        serializer.render("200 OK", [(Liar("X\r\nY"), "b")])
+    assert serializer.render("200 OK", [("Content-Length", Liar("7"))]).endswith(b": 7\r\n")
+    assert serializer.length == 7
 
 
 def test_long_head(serializer: Any) -> None:
