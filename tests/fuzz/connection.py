@@ -46,6 +46,9 @@ class Setting(NamedTuple):
     ends: int
     """What comes after the last byte: nothing, the end of the stream, or the deadline."""
 
+    hands_over: bool
+    """Whether an app takes the connection that asks for an upgrade."""
+
     seed: int
 
 
@@ -59,6 +62,11 @@ class Record(NamedTuple):
     logged: list[tuple[Any, ...]]
     complaints: list[Any]
     deadline: float
+    given: bytes | None
+    """What an app that has taken the connection gets to read."""
+
+    course: list[tuple[Any, ...]]
+    """How it looked to the loop, by the way; that depends on the pieces."""
 
 
 def chosen(data: bytes) -> Setting:
@@ -70,6 +78,7 @@ def chosen(data: bytes) -> Setting:
         ALLOWED if first & 0x60 != 0x60 else "192.0.2.9",
         bool(first & 0x80),
         (0, 0, 1, 2)[second & 3],
+        bool(second & 4),
         int.from_bytes(data[2:5], "big"),
     )
 
@@ -150,6 +159,13 @@ def facts(request: Any) -> tuple[Any, ...]:
     )
 
 
+def look(connection: Any) -> tuple[Any, ...]:
+    return (
+        *(connection.state, connection.served, connection.unread, connection.deadline, connection.pending()),
+        *(connection.is_over(), connection.is_idle(), connection.wants_more(), connection.ahead()),
+    )
+
+
 def read_input(stream: Any, chance: random.Random) -> bytes:
     """Read a body as apps do, in whatever sizes; nothing follows its end."""
     found: list[bytes] = []
@@ -191,6 +207,8 @@ def run(
     chance = random.Random(setting.seed)
     found: list[tuple[Any, ...]] = []
     pieces = iter(cut)
+    given: bytes | None = None
+    course: list[tuple[Any, ...]] = []
     now = 1.0
     for piece in pieces:
         if connection.is_closing():
@@ -214,11 +232,16 @@ def run(
             else:
                 assert connection.is_busy()
                 found.append((*facts(request), "whole", read_input(request.environ["wsgi.input"], chance)))
+            if setting.hands_over and request.upgrade and connection.is_busy() and not failed:
+                given = connection.give() + b"".join(pieces)
+                break
             if failed or not request.keep_alive or len(found) == MOST:
                 connection.close()
                 break
+            course.append(look(connection))
             now += 0.25
             request = connection.next_request(now)
+        course.append(look(connection))
         now += 0.25
     if not connection.is_closing():
         if setting.ends == 1:
@@ -228,7 +251,15 @@ def run(
     assert not connection.is_busy() or connection.is_streaming()
     status = None if connection.error is None else connection.error.status
     return Record(
-        found, status, connection.state, b"".join(connection.out), logged, complaints, connection.deadline
+        found,
+        status,
+        connection.state,
+        b"".join(connection.out),
+        logged,
+        complaints,
+        connection.deadline,
+        given,
+        course,
     )
 
 
@@ -280,6 +311,7 @@ def same_but_for_time(one: Record, whole: Record) -> None:
     assert one.requests == whole.requests, f"{one.requests!r}, and whole {whole.requests!r}"
     assert one.status == whole.status, f"{one.status}, and whole {whole.status}"
     assert one.state == whole.state
+    assert one.given == whole.given
     assert one.out.replace(CONTINUE, b"") == whole.out.replace(CONTINUE, b"")
     assert [entry[:2] for entry in one.complaints] == [entry[:2] for entry in whole.complaints]
     # What is logged of a head that is refused is as much of it as has come.
@@ -334,6 +366,8 @@ def read_by_h11(setting: Setting, raw: bytes, whole: Record) -> None:
         if version:
             assert keep_alive != message.is_last
         rest = message.rest
+    if whole.given is not None:
+        assert whole.given == rest
     if whole.status is None and whole.state in (HEAD, BODY) and len(whole.requests) < MOST:
         # Whoever waits for more where another reader sees a whole request lets what follows become its body.
         try:

@@ -111,6 +111,14 @@ def test_length(serializer: Any) -> None:
     assert serializer.length == -1
 
 
+@pytest.mark.parametrize("again", ["5", "05", " 5 "])
+def test_length_is_sent_once(serializer: Any, again: str) -> None:
+    """RFC 9110 §8.6: a client may take two for a contradiction, and `5` and `05` for two."""
+    block = serializer.render("200 OK", [("Content-Length", "5"), ("A", "b"), ("content-length", again)])
+    assert block == b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nA: b\r\n"
+    assert serializer.length == 5
+
+
 @pytest.mark.parametrize("status", ["204 No Content", "101 Switching Protocols"])
 def test_length_is_dropped_where_it_must_not_be(serializer: Any, status: str) -> None:
     assert b"Content-Length" not in serializer.render(status, [("Content-Length", "0")])
