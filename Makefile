@@ -10,6 +10,7 @@ EXAMPLES ?= 100000
 SECONDS ?= 120
 TARGETS ?=
 REPEAT ?=
+MINUTES ?=
 PYTHONS ?= python3.10 python3.11 python3.12 python3.13
 # Where a free-threaded CPython is kept if none is installed: building it takes some minutes.
 FREETHREADED ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fastwsgi
@@ -65,8 +66,9 @@ fuzz-hypothesis: build ## readers of requests against each other, for long (EXAM
 	FASTWSGI_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -o faulthandler_timeout=0 \
 	  tests/unit/test_parser_differential.py $(ARGS)
 
-soak: build ## hostile and good clients at once, with reloads, for long (SECONDS=120)
-	$(BIN)/python -m tests.soak $(SECONDS)
+soak: build ## mixed load with faults; nothing is lost, memory stays flat (MINUTES=, or SECONDS=120)
+	FASTWSGI_TEST_DEADLINE=60 $(BIN)/python -m tests.soak \
+	  $(if $(MINUTES),--minutes $(MINUTES),--seconds $(SECONDS)) $(ARGS)
 
 test-sanitized: build ## the engine's tests with AddressSanitizer and UndefinedBehaviorSanitizer
 	rm -rf build/sanitized && mkdir -p build/sanitized

@@ -72,10 +72,9 @@ cdef class Channel(Timed):
     cdef object _advance_region(self, list out, region, Py_ssize_t sent)
 
     cdef object _open(self, bytes data)
-    @cython.locals(out=list, sent=Py_ssize_t)
+    @cython.locals(out=list, sent=Py_ssize_t, is_over=bint)
     cdef int _send_sealed(self) except -1
     @cython.locals(parts=list, size=Py_ssize_t, offset=Py_ssize_t)
     cdef bytes _next_piece(self, list out)
-    @cython.locals(pending=Py_ssize_t)
     cdef Py_ssize_t _pending(self) except -1
     cdef object _say_farewell(self)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from . import green, http11
 from .deadlines import Timed
 from .errors import OUT_OF_MEMORY, HTTPError
+from .response import size_of_body
 from .states import BEAT, DRAINED, FULL, GONE, NEVER, READ
 
 if TYPE_CHECKING:
@@ -323,7 +324,7 @@ class Channel(Timed):
         status, headers, nbytes = response.status, response.headers, response.body_size
         page: Any = self.expired
         if page:
-            status, headers, nbytes = http11.status_text(504), None, len(page) - page.find(b"\r\n\r\n") - 4
+            status, headers, nbytes = http11.status_text(504), None, size_of_body(page)
         elif self.sends == self.sends_before:
             status, headers, nbytes = http11.CLIENT_GONE, None, 0
         self.endpoint.log(response.request.environ, status, headers, nbytes, now - self.started)
@@ -448,10 +449,11 @@ class Channel(Timed):
         return opened
 
     def _send_sealed(self) -> int:
-        tunnel = self.tunnel
-        out = self.connection.out
+        tunnel, out = self.tunnel, self.connection.out
+        is_over = self.connection.is_closing() and self.response is None and not self.is_given()
         try:
-            while out or tunnel.owes():
+            # The farewell is one of the records: a client that reads slowly would miss it otherwise.
+            while out or tunnel.owes() or (is_over and tunnel.part()):
                 if not tunnel.records():
                     tunnel.seal(self._next_piece(out))
                 sent = self._io.send(self.fd, tunnel.records(), tunnel.sent())
@@ -485,16 +487,14 @@ class Channel(Timed):
 
     def _pending(self) -> int:
         """Return how many bytes in memory are to be sent."""
-        pending = self.connection.pending()
-        return pending if self.tunnel is None else pending + self.tunnel.owes()
+        return self.connection.pending() + (0 if self.tunnel is None else self.tunnel.owes())
 
     def _say_farewell(self) -> None:
         """Tell a client by TLS that nothing more comes, if it has got all before (RFC 8446 §6.1)."""
         if self.tunnel is None or self.broken or self.connection.out or self.is_given():
             return
         try:
-            farewell = self.tunnel.end()
-            if farewell:
+            if farewell := self.tunnel.end():
                 self._io.send(self.fd, farewell)
         except OSError:  # it has gone
             pass

@@ -24,7 +24,7 @@ from . import http11, policy
 from .body import Body
 from .chunked import ChunkedDecoder
 from .errors import OUT_OF_MEMORY, HTTPError
-from .response import error_page
+from .response import error_page, size_of_body
 from .states import NEVER
 
 if TYPE_CHECKING:
@@ -416,7 +416,7 @@ class Connection:
             return
         page = error_page(self._endpoint.serializer, error.status)
         self.out.append(page)
-        self._log(http11.status_text(error.status), head, len(page) - page.find(b"\r\n\r\n") - 4)
+        self._log(http11.status_text(error.status), head, size_of_body(page))
         self.state = CLOSING
         self.reject()
 

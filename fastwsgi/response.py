@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
-__all__ = ["Response", "error_page"]
+__all__ = ["Response", "error_page", "size_of_body"]
 
 # Up to here a copy costs less than one more element of a gathering write.
 _JOINED_UP_TO = 16384
@@ -52,6 +52,11 @@ def error_page(serializer: Serializer, status: int, *, is_head: bool = False) ->
     body = f"{status_text}\n".encode()
     block = serializer.render(status_text, [("Content-Type", "text/plain; charset=utf-8")])
     return serializer.assemble(block, 0, len(body), _CLOSE, b"" if is_head else body)
+
+
+def size_of_body(page: bytes) -> int:
+    """Return how many bytes of such a response follow its head."""
+    return len(page) - page.find(b"\r\n\r\n") - 4
 
 
 def _text(word: str | bytes) -> str:
@@ -251,7 +256,9 @@ class Response:
             self.status = http11.status_text(code)
             self.code = code
             self.headers = None
-            self._out.append(error_page(self.serializer, code, is_head=self.request.is_head))
+            page = error_page(self.serializer, code, is_head=self.request.is_head)
+            self.body_size = size_of_body(page)
+            self._out.append(page)
         self.finish()
 
     def switch(self) -> None:
@@ -289,7 +296,8 @@ class Response:
         self.status = http11.status_text(code)
         self.code = code
         self.headers = None
-        self.body_size = 0
+        page = error_page(self.serializer, code, is_head=self.request.is_head)
+        self.body_size = size_of_body(page)
 
     def report(self, log: Any, is_client_gone: bool) -> None:
         """Tell a logger what went wrong, and forget it: a traceback holds the app's frame, and that this."""

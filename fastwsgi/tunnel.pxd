@@ -7,6 +7,7 @@ cdef Py_ssize_t _RECORD, _MOST_UNSAID, _OVERHEAD, _MOST_OVERHEAD
 cdef class Tunnel:
     cdef readonly bint established, ended
     cdef readonly dict client
+    cdef bint _parted
     cdef object _incoming, _outgoing, _tls, _lock, _peer
     cdef bytes _records
     cdef Py_ssize_t _sent, _unsaid, _overhead
@@ -20,6 +21,8 @@ cdef class Tunnel:
     cpdef object advance(self, Py_ssize_t nbytes)
     cpdef Py_ssize_t owes(self) except -1
     cpdef bytes end(self)
+    @cython.locals(farewell=bytes)
+    cpdef bint part(self) except -1
     cdef bint _shake_hands(self) except -1
     cdef object _see_certificate(self)
     @cython.locals(overhead=Py_ssize_t)

@@ -34,6 +34,7 @@ class Tunnel:
         "_lock",
         "_outgoing",
         "_overhead",
+        "_parted",
         "_peer",
         "_records",
         "_sent",
@@ -53,6 +54,7 @@ class Tunnel:
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._lock = threading.Lock()
+        self._parted = False  # the farewell was said, or is among the records
         self._peer = peer
         self._records = b""
         self._sent = 0  # bytes of them
@@ -121,13 +123,21 @@ class Tunnel:
     def end(self) -> bytes:
         """Return what tells the client that nothing more comes: b"" if it has to be told otherwise."""
         with self._lock:
-            if not self.established or self._records:
+            if not self.established or self._records or self._parted:
                 return b""
+            self._parted = True
             try:
                 self._tls.unwrap()
             except OSError:  # it is not waited for the client's
                 pass
             return self._outgoing.read()
+
+    def part(self) -> bool:
+        """Have the farewell among the records, to be sent like others; False if there is none to be said."""
+        farewell = self.end()
+        if farewell:
+            self._records, self._sent = farewell, 0
+        return farewell != b""
 
     def _shake_hands(self) -> bool:
         try:

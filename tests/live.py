@@ -134,7 +134,7 @@ class Peer:
         try:
             for piece in pieces:
                 self.sock.sendall(piece)
-        except (BrokenPipeError, ConnectionResetError):
+        except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
             pass
 
     def fill(self) -> bool:

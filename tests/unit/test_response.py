@@ -483,6 +483,7 @@ def test_errors_of_the_call(error: type[BaseException], started: bool, method: s
     assert type(run.response.failure) is error
     assert run.raw.startswith(b"HTTP/1.1 500 ")
     assert (run.body == b"") == (method == "HEAD")
+    assert run.response.body_size == len(run.body)  # as the access log has it
 
 
 def test_close_comes_once_when_the_client_goes() -> None:
