@@ -34,7 +34,7 @@ FLOORS = {
     " config.draft tls files",
     3: "crew tunnel handover runner seats acceptor channel stream reception loop waiting overdue engine parallel",
     4: "worker",
-    5: "master.hands master.generation master.upgrade master.herald master.figures master.master",
+    5: "master.hands master.certificates master.generation master.upgrade master.herald master.figures master.master",
     6: "__main__ application __init__",
 }
 FLOOR = {module: floor for floor, modules in FLOORS.items() for module in modules.split()}

@@ -14,6 +14,7 @@ from fastwsgi.master.actions import (
     Log,
     Policy,
     Reload,
+    Renew,
     ReopenLogs,
     Rollback,
     Signal,
@@ -44,6 +45,7 @@ class World:
         self.levels: list[str] = []
         self.exit_code: int | None = None
         self.reloads = 0
+        self.renewals = 0
         self.rollbacks: list[int] = []
         self.reopened = 0
         self.upgrades = 0
@@ -75,6 +77,9 @@ class World:
                 self.levels.append(action.level)
             elif isinstance(action, Reload):
                 self.reloads += 1
+            elif isinstance(action, Renew):
+                assert action.workers == self.machine.wanted > 0
+                self.renewals += 1
             elif isinstance(action, Rollback):
                 self.rollbacks.append(action.revision)
             elif isinstance(action, ReopenLogs):
@@ -138,6 +143,15 @@ class World:
         values = {"workers": self.machine.wanted, "revision": self.reloads, **policy}
         fresh = replace(self.machine.policy, **values)  # type: ignore[arg-type]
         self.do(self.machine.reloaded(fresh, self.now))
+        return self
+
+    def renew(self) -> World:
+        """Tell of new certificates, and answer that they were loaded, if they were."""
+        renewals = self.renewals
+        self.do(self.machine.certificates_changed(self.now))
+        if self.renewals > renewals:
+            fresh = replace(self.machine.policy, workers=self.machine.wanted, revision=1000 + self.renewals)
+            self.do(self.machine.reloaded(fresh, self.now))
         return self
 
     def wait(self, seconds: float, *, alive: bool = True) -> World:

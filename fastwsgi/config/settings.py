@@ -286,6 +286,9 @@ class Config:
         text="Whether clients need a certificate: CERT_NONE, CERT_OPTIONAL or CERT_REQUIRED.")
     ciphers: str | None = _setting(
         _TLS, TEXT, None, "--ciphers", text="Ciphers for TLS 1.2, in OpenSSL's words.")
+    watch_certificates: float = _setting(
+        _TLS, SECONDS, 2.0, "--watch-certificates",
+        text="Look so often whether these files have changed, and replace workers then; 0 for never.")
     ssl_context: _Hook | None = _setting(
         _TLS, hook(2), None,
         text="Function of the configuration and a factory of the default context; returns an ssl.SSLContext.")

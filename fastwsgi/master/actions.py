@@ -13,6 +13,7 @@ __all__ = [
     "Log",
     "Policy",
     "Reload",
+    "Renew",
     "ReopenLogs",
     "Rollback",
     "Signal",
@@ -42,6 +43,11 @@ class Policy:
     awaits_mending: bool = False
     slots: int = 1024
     revision: int = 0
+
+    @property
+    def most_workers(self) -> int:
+        """How many workers there are, as far as slots allow: one stays free for a replacement."""
+        return min(self.workers, self.slots - 1)
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,13 @@ class Reload:
 
 
 @dataclass(frozen=True)
+class Renew:
+    """Load certificates again, for so many `workers`; answer with `reloaded` or `reload_refused`."""
+
+    workers: int
+
+
+@dataclass(frozen=True)
 class Rollback:
     """Go back to the configuration of this revision."""
 
@@ -119,4 +132,6 @@ class Exit:
     code: int
 
 
-Action = Fork | Signal | Explain | Log | Call | Weigh | Reload | Rollback | Upgrade | ReopenLogs | Exit
+Action = (
+    Fork | Signal | Explain | Log | Call | Weigh | Reload | Renew | Rollback | Upgrade | ReopenLogs | Exit
+)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["FIRST_DELAY", "LONGEST_DELAY", "Backoff"]
+from .actions import Log
+
+__all__ = ["FIRST_DELAY", "LONGEST_DELAY", "Backoff", "slow_down"]
 
 FIRST_DELAY: Final = 0.5
 LONGEST_DELAY: Final = 16.0
@@ -32,3 +34,8 @@ class Backoff:
     def reset(self) -> None:
         """Forget the failures: something went well."""
         self.failures, self.until = 0, 0.0
+
+
+def slow_down(delay: float) -> list[Log]:
+    """Return what the log says of a delay, if there is one."""
+    return [Log("warning", f"Workers die young: the next one is forked in {delay:g} s")] if delay else []

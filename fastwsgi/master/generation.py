@@ -7,6 +7,7 @@ was until the new one takes effect; what two generations share is closed with th
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,11 +18,12 @@ from ..processes import memory, sockets
 from ..processes.identity import Identity
 from ..processes.pidfile import Pidfile
 from .actions import Policy
+from .certificates import CertificateFiles
 
 if TYPE_CHECKING:
     import logging
     import ssl
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Container, Iterable, Sequence
 
     from _typeshed.wsgi import WSGIApplication
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from ..processes.launch import Launch
     from ..processes.sockets import Listener
 
-__all__ = ["Generation"]
+__all__ = ["Generation", "close_others"]
 
 BESIDE: Final = ".2"
 """What is appended to the name of the pidfile while the old master lives, as in gunicorn."""
@@ -47,6 +49,7 @@ class Generation:
         self.identity = Identity.of(cfg)
         self.listeners: list[Listener] = []
         self.access_log: AccessLog | None = None
+        self.certificates = CertificateFiles(cfg)  # as they are before they are loaded
         self.tls: ssl.SSLContext | None = None
         self.pidfile: Pidfile | None = None
         self.is_beside = False
@@ -154,6 +157,16 @@ class Generation:
             revision=self.revision,
         )
 
+    def announce(self, log: logging.Logger, before: Generation | None = None) -> None:
+        """Log where clients find the server, as far as that is new."""
+        for listener in self.listeners:
+            url = self.url(listener)
+            if before is None or listener not in before.listeners or before.url(listener) != url:
+                log.info("Listening at: %s (%d)", url, os.getpid())
+        pidfile = self.pidfile
+        if pidfile is not None and pidfile.notice and (before is None or pidfile is not before.pidfile):
+            log.warning("%s", pidfile.notice)
+
     def url(self, listener: Listener) -> str:
         """Return where clients find a listener, for the log."""
         return listener.url if self.tls is None else listener.tls_url
@@ -204,6 +217,15 @@ class Generation:
         if self.pidfile is not None and all(other.pidfile is not self.pidfile for other in kept):
             self.pidfile.remove()
         return self.close_sockets(kept)
+
+
+def close_others(generations: dict[int, Generation], needed: Container[int]) -> list[Listener]:
+    """Close those of other revisions than `needed`, and take them out; return the sockets among it."""
+    closed: list[Listener] = []
+    kept = [generation for revision, generation in generations.items() if revision in needed]
+    for revision in [revision for revision in generations if revision not in needed]:
+        closed += generations.pop(revision).close(kept)
+    return closed
 
 
 def _make_tls(cfg: Config) -> ssl.SSLContext | None:

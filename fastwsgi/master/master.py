@@ -17,9 +17,10 @@ import threading
 import time
 from collections import deque
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from .. import __version__, _impl, gil, green, parallel
+from .. import __version__, _impl, gil, parallel
 from ..errors import EXIT_OK, ConfigError
 from ..hooks.actors import Server
 from ..hooks.calls import MasterHooks
@@ -35,7 +36,7 @@ from ..processes.watcher import Watcher
 from ..worker import Worker, load_app
 from . import actions, supervision
 from .figures import Figures
-from .generation import Generation
+from .generation import Generation, close_others
 from .hands import Hand, send
 from .herald import Herald
 from .phases import MasterState, without_repeats
@@ -62,12 +63,6 @@ SLOTS: Final = 1024
 """Records on the scoreboard, so the most workers at a time; unused ones cost nothing."""
 
 _SIGNALS: Final = ("CHLD", "TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "WINCH", "TTIN", "TTOU")
-
-
-class _Selector(selectors.PollSelector):
-    """Not epoll: a fork would share its set of descriptors with the child. Nor gevent's poll."""
-
-    _selector_cls = green.unpatched("select", "poll")
 
 
 class Master:
@@ -114,6 +109,7 @@ class Master:
             actions.Call: self._call,
             actions.Weigh: self._weigh,
             actions.Reload: self._reload,
+            actions.Renew: self._renew,
             actions.Rollback: self._roll_back,
             actions.Upgrade: self._upgrade,
             actions.ReopenLogs: lambda _: self._generation.reopen_logs(),
@@ -174,7 +170,7 @@ class Master:
             stack.callback(self._stop_watching)
         self._machine = supervision.Supervisor(self._generation.policy(SLOTS))
         # Said only now that every signal is answered: whoever waits for this line may send one.
-        self._say_where(self._generation)
+        self._generation.announce(self._log)
         server.listen_on(self._generation.listeners)
         self._hooks.when_ready()
 
@@ -194,22 +190,13 @@ class Master:
         gc.freeze()
 
     def _take_signals(self, stack: ExitStack) -> None:
-        self._selector = stack.enter_context(_Selector())
+        self._selector = stack.enter_context(fork.Selector())
         self._signals = Signals(_SIGNALS)
         self._signals.install()
         stack.callback(self._signals.restore)
         self._selector.register(self._signals.fd, selectors.EVENT_READ, self._on_signals)
         if self._other.channel is not None:
             self._selector.register(self._other.channel, selectors.EVENT_READ, self._hear_other)
-
-    def _say_where(self, generation: Generation, before: Generation | None = None) -> None:
-        for listener in generation.listeners:
-            url = generation.url(listener)
-            if before is None or listener not in before.listeners or before.url(listener) != url:
-                self._log.info("Listening at: %s (%d)", url, os.getpid())
-        pidfile = generation.pidfile
-        if pidfile is not None and pidfile.notice and (before is None or pidfile is not before.pidfile):
-            self._log.warning("%s", pidfile.notice)
 
     def _close_generations(self) -> None:
         for generation in self._generations.values():
@@ -223,13 +210,16 @@ class Master:
         while self._exit_code is None:
             now = time.monotonic()
             self._herald.tell(machine, self._generation.cfg, now)
-            moments = (machine.next_tick(now), self._herald.next_tick(now), self._figures.next_tick(now))
-            ready = self._selector.select(min((due for due in moments if due is not None), default=None))
+            keepers = (machine, self._herald, self._figures, self._generation.certificates)
+            moments = [due for keeper in keepers if (due := keeper.next_tick(now)) is not None]
+            ready = self._selector.select(min(moments, default=None))
             # Signals last: who is ready, and said so before, counts for what they ask.
             for key, _ in sorted(ready, key=lambda found: found[0].fd == self._signals.fd):
                 key.data()
             beats = {hand.pid: hand.record.last_beat for hand in self._hands.values()}
             self._carry_out(machine.tick(time.monotonic(), beats))
+            if self._generation.certificates.have_changed(now):
+                self._carry_out(machine.certificates_changed(time.monotonic()))
             self._figures.tell(self._log, self._generation, len(self._hands), time.monotonic())
         self._herald.tell(machine, self._generation.cfg, time.monotonic())
         return self._exit_code
@@ -443,11 +433,23 @@ class Master:
     # --- reload --------------------------------------------------------------------------------------------
 
     def _reload(self, _: actions.Reload) -> list[Action]:
+        def read() -> Config:
+            with self._variables.left_out():
+                return self._load_config(self._log.warning)
+
+        return self._succeed(read)
+
+    def _renew(self, action: actions.Renew) -> list[Action]:
+        """Have the configuration in force succeed itself, with certificates that have changed."""
+        self._generation.certificates.accept()
+        return self._succeed(lambda: self._generation.cfg, action.workers)
+
+    def _succeed(self, read: Callable[[], Config], workers: int = 0) -> list[Action]:
+        """Put a new generation in force; with so many workers, or as many as its configuration says."""
         before = self._generation
         self._herald.tell_of_reload(time.monotonic())
         try:
-            with self._variables.left_out():
-                cfg = self._load_config(self._log.warning)
+            cfg = read()
             generation = Generation.next(cfg, self._revisions + 1, list(self._generations.values()))
         except ConfigError as exc:
             return self._machine.reload_refused(str(exc), time.monotonic())
@@ -462,13 +464,14 @@ class Master:
             return self._machine.reload_refused(str(exc), time.monotonic())
         self._revisions = generation.revision
         self._generations[generation.revision] = generation
-        self._say_where(generation, before)
+        generation.announce(self._log, before)
         for name in ("preload_app", "reload", "reload_engine", "reload_extra_files"):
             if getattr(cfg, name) != getattr(before.cfg, name):
                 self._log.warning("%s was changed; that takes a restart of the server", name)
-        if self._preloaded is not None:
+        if self._preloaded is not None and cfg is not before.cfg:
             self._log.warning("The app is preloaded: new workers get the new settings, but the old code")
-        return self._machine.reloaded(generation.policy(SLOTS), time.monotonic())
+        policy = replace(generation.policy(SLOTS), workers=workers or cfg.workers)
+        return self._machine.reloaded(policy, time.monotonic())
 
     def _roll_back(self, action: actions.Rollback) -> None:
         try:
@@ -487,13 +490,9 @@ class Master:
     def _forget_generations(self) -> None:
         """Close what nobody needs any more; workers have descriptors of their own, to take a backlog by."""
         needed = self._machine.revisions | {self._generation.revision}
-        kept = {revision: kept for revision, kept in self._generations.items() if revision in needed}
-        for generation in self._generations.values():
-            if generation.revision not in kept:
-                for listener in generation.close(kept.values()):
-                    self._log.info("No longer listening at: %s", listener.url)
-        self._generations = kept
+        for listener in close_others(self._generations, needed):
+            self._log.info("No longer listening at: %s", listener.url)
         if self._machine.state is MasterState.STOPPING:
             # Whoever connects when the last worker has taken the backlog is refused, and waits not in vain.
-            for generation in kept.values():
+            for generation in self._generations.values():
                 generation.close_sockets()

@@ -26,13 +26,14 @@ from .actions import (
     Log,
     Policy,
     Reload,
+    Renew,
     ReopenLogs,
     Rollback,
     Signal,
     Upgrade,
     Weigh,
 )
-from .backoff import Backoff
+from .backoff import Backoff, slow_down
 from .phases import HEARD, MASTER_MOVES, MasterState
 from .roster import CRASHES, Roster, Worker, WorkerState, obituary
 from .succession import forks_due, not_before, surplus
@@ -64,7 +65,7 @@ class Supervisor:
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
         self.state = MasterState.STARTING
-        self.wanted = _workers_of(policy)
+        self.wanted = policy.most_workers
         self._roster = Roster()
         self._code = EXIT_OK
         self._quick = False
@@ -205,7 +206,7 @@ class Supervisor:
         elif worker.state is WorkerState.READY and (code or signal not in ("", "KILL")):
             # KILL is the administrator, or the system's want of memory: replaced at once.
             young = now - worker.ready_at < YOUNG
-            actions += _slow_down(self._crashes.failed(now)) if young else []
+            actions += slow_down(self._crashes.failed(now)) if young else []
         return actions + self._balance(now)
 
     def signal(self, name: str, now: float) -> list[Action]:
@@ -227,7 +228,7 @@ class Supervisor:
         overtaken, self.policy = self.policy.revision, policy
         self._boots.reset()
         before = self.wanted
-        actions = self._want(_workers_of(policy))
+        actions = self._want(policy.most_workers)
         if self.wanted == before:
             # As gunicorn, at every reload: the hook may be one that was not there before.
             actions.append(Call("nworkers_changed", (self.wanted, before)))
@@ -242,6 +243,13 @@ class Supervisor:
         """Keep everything as it is: the new configuration could not be read."""
         text = f"Reload refused, the workers in service stay: {why}"
         return [Log("error", text), *self._balance(now)]
+
+    def certificates_changed(self, now: float) -> list[Action]:
+        """Replace workers by others with new certificates; if that has to wait, be told again."""
+        del now
+        if self.state is not MasterState.RUNNING or not self.wanted:
+            return []
+        return [Log("info", "Certificates have changed"), Renew(self.wanted)]
 
     def upgrade_failed(self, why: str, now: float) -> list[Action]:
         """Take note that a new master did not start, or has ended otherwise than in order."""
@@ -436,7 +444,7 @@ class Supervisor:
         """Draw the conclusions from a boot in vain; `code` is what it means for the server, 0 for nothing."""
         if code and self.state is MasterState.STARTING:
             return self._halt(code, now)
-        actions = _slow_down(self._boots.failed(now))
+        actions: list[Action] = [*slow_down(self._boots.failed(now))]
         if worker.revision == self.policy.revision:
             actions += self._give_up_reload("the new worker did not boot")
         return actions
@@ -490,11 +498,3 @@ class Supervisor:
                 worker.told_at = now
                 actions.append(Signal(worker.pid, "QUIT" if quick else "TERM"))
         return actions + self._balance(now)
-
-
-def _workers_of(policy: Policy) -> int:
-    return min(policy.workers, policy.slots - 1)
-
-
-def _slow_down(delay: float) -> list[Action]:
-    return [Log("warning", f"Workers die young: the next one is forked in {delay:g} s")] if delay else []

@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import selectors
 import signal
 import threading
 import traceback
@@ -21,11 +22,17 @@ from .stdio import flush
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["Ending", "fork", "join_threads", "leave", "reap", "wait"]
+__all__ = ["Ending", "Selector", "fork", "join_threads", "leave", "reap", "wait"]
 
 # gevent's would have its hub wait for our children.
 _fork: Final = unpatched("os", "fork")
 _waitpid: Final = unpatched("os", "waitpid")
+
+
+class Selector(selectors.PollSelector):
+    """Not epoll: a fork would share its set of descriptors with the child. Nor gevent's poll."""
+
+    _selector_cls = unpatched("select", "poll")
 
 
 def fork(child: Callable[[], int]) -> int:

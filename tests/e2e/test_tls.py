@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-import signal
 import socket
 import ssl
 import subprocess
 import sys
-import threading
 import zlib
 from typing import TYPE_CHECKING
 
@@ -21,7 +19,6 @@ from tests.live import DEADLINE, ENGINE, ROOT, TLS, LiveServer, Peer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 pytestmark = [
     needs_openssl,
@@ -392,80 +389,3 @@ def test_a_mistake_ends_the_start(issued: Issued, option: str) -> None:
     )
     assert done.returncode == 1
     assert re.fullmatch(r"Error: certfile = '.*\n", done.stderr), done.stderr
-
-
-class Load(threading.Thread):
-    """A client that goes on asking, each time on a new connection, and notes whose certificate it saw."""
-
-    def __init__(self, server: LiveServer, context: ssl.SSLContext) -> None:
-        super().__init__(daemon=True)
-        self.seen: list[int] = []
-        self.error: BaseException | None = None
-        self.ended = threading.Event()
-        self._server = server
-        self._context = context
-        self._new = threading.Condition()
-
-    def run(self) -> None:
-        try:
-            while not self.ended.is_set():
-                with Peer(self._server.address, tls=self._context) as peer:
-                    assert isinstance(peer.sock, ssl.SSLSocket)
-                    shown = peer.sock.getpeercert()
-                    assert shown
-                    assert peer.request(GET).status == 200
-                with self._new:
-                    self.seen.append(int(str(shown["serialNumber"]), 16))
-                    self._new.notify_all()
-        except BaseException as error:
-            self.error = error
-            with self._new:
-                self._new.notify_all()
-
-    def wait_for(self, count: int) -> None:
-        """Wait for so many more answers."""
-        with self._new:
-            goal = len(self.seen) + count
-            assert self._new.wait_for(lambda: len(self.seen) >= goal or self.error, DEADLINE)
-        assert self.error is None
-
-
-def test_a_new_certificate_at_reload(
-    live: Callable[..., LiveServer], authority: Authority, tmp_path: Path
-) -> None:
-    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
-
-    def install(issued: Issued) -> None:
-        certificate.write_bytes(issued.certificate.read_bytes())
-        key.write_bytes(issued.key.read_bytes())
-
-    first, second = authority.issue(), authority.issue()
-    install(first)
-    running = live(
-        ECHO, "-w", "2", "--certfile", str(certificate), "--keyfile", str(key), tls=authority.client()
-    )
-    load = Load(running, authority.client())
-    load.start()
-    load.wait_for(5)
-    # A bad one first: the old workers go on.
-    certificate.write_text("no certificate\n")
-    running.send_signal(signal.SIGHUP)
-    running.wait_for_log(r"certfile = '.*there is no certificate in it")
-    load.wait_for(5)
-    assert len(set(load.seen)) == 1
-    install(second)
-    old = re.findall(r"Booting worker with pid: (\d+)", running.log.text)
-    assert len(old) == 2
-    running.send_signal(signal.SIGHUP)
-    for pid in old:
-        running.wait_for_log(rf"Worker exiting \(pid: {pid}\)")
-    load.wait_for(5)
-    load.ended.set()
-    load.join(DEADLINE)
-    assert load.error is None
-    assert len(set(load.seen)) == 2
-    with running.connect() as peer:
-        assert isinstance(peer.sock, ssl.SSLSocket)
-        shown = peer.sock.getpeercert()
-        assert shown
-        assert int(str(shown["serialNumber"]), 16) == load.seen[-1] != load.seen[0]

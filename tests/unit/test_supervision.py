@@ -635,6 +635,31 @@ def test_hooks_are_told_of_a_reload_before_it_begins(workers: int) -> None:
     assert any(isinstance(action, Fork) for action in rest)
 
 
+def test_new_certificates_replace_workers_and_keep_their_number() -> None:
+    world = World(2).serve().signal("TTIN").ready(103).renew()
+    assert world.renewals == 1
+    assert "Certificates have changed" in world.log
+    for pid, old in ((104, 101), (105, 102), (106, 103)):
+        assert world.ready(pid).sent[-1] == (old, "TERM")
+        world.ends(old)
+    assert world.machine.state is MasterState.RUNNING
+    assert world.pids() == [104, 105, 106]
+    assert "Reload complete, workers in service: 3" in world.log
+
+
+def test_new_certificates_wait_for_what_the_master_is_about() -> None:
+    world = World(2).start().renew()  # nothing serves yet
+    assert world.renewals == 0
+    world.ready(101, 102).hup().renew()
+    assert world.renewals == 0
+    world.ready(103).ends(101).ready(104).ends(102).renew()
+    assert world.renewals == 1
+    # Nobody is to serve here, perhaps since a new master does, which has them.
+    world = World(2).serve().signal("WINCH").renew()
+    assert world.renewals == 0
+    assert World(2).serve().signal("TERM").renew().renewals == 0
+
+
 def test_second_hup_starts_over() -> None:
     world = World(2).serve().hup().ready(103).ends(101)
     assert world.pids(BOOTING) == [104]
@@ -836,7 +861,7 @@ class Chance:
         elif chance < 0.6 and world.pids():
             world.ends(rng.choice(world.pids()), signal=rng.choice(["KILL", "SEGV", "TERM"]))
         elif chance < 0.65 and world.pids():
-            world.worn(rng.choice(world.pids()))
+            world.worn(rng.choice(world.pids())).renew()
         elif chance < 0.67 and world.pids():
             world.memory = {rng.choice(world.pids()): 2 << 20}
         elif chance < 0.77:
