@@ -252,13 +252,15 @@ class Run:
             self._closes = True
             return wrapper
         if program.kind == 4:
-            file = File(b"".join(piece for piece in pieces if isinstance(piece, bytes)))
+            file = File(b"".join(piece for piece in pieces if isinstance(piece, (bytes, bytearray))))
             file.is_plain = program.is_plain_file
             return self._twin.FileWrapper(file, 700)
         if program.kind == 5:
             return iter(self._collect(pieces))
         if program.kind == 6:
-            return b"".join(piece for piece in pieces if isinstance(piece, bytes))  # iterates over numbers
+            return b"".join(
+                piece for piece in pieces if isinstance(piece, (bytes, bytearray))
+            )  # iterates over numbers
         return pieces
 
     @staticmethod
