@@ -23,7 +23,10 @@ pytest = { $(1) $(BIN)/python -m pytest -n $(JOBS) -m "not alone" $(2) $(ARGS) |
 SOURCES := $(wildcard fastwsgi/*.pyx fastwsgi/*.pxd fastwsgi/*.h)
 SOURCES += $(wildcard $(patsubst %.pxd,%.py,$(wildcard fastwsgi/*.pxd)))
 
-.PHONY: help build serve test test-pure test-compiled test-threads test-gevent test-kqueue test-sanitized test-pythons freethreaded fuzz fuzz-hypothesis soak lint types bench bench-quick wheel docs annotate clean
+# Of the end-to-end tests those about what goes over the wire, whichever way it is served.
+WIRE := $(patsubst %,tests/e2e/test_%.py,http11 input smuggling splitting streaming wire wsgi)
+
+.PHONY: help build serve test test-pure test-compiled test-threads test-gevent test-tls test-kqueue test-sanitized test-pythons freethreaded fuzz fuzz-hypothesis soak lint types bench bench-quick wheel docs annotate clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -42,15 +45,21 @@ test-compiled: build ## the suite on the compiled implementation only
 test-pure: build ## the suite on the pure-Python implementation only
 	$(call pytest,FASTWSGI_NO_EXTENSIONS=1)
 
-test-threads: build ## the end-to-end tests on a worker with four threads, compiled
+test-threads: build ## the end-to-end tests on a worker with four threads: all compiled, some pure
 	$(call pytest,FASTWSGI_REQUIRE_EXTENSIONS=1 FASTWSGI_TEST_ENGINE="--threads 4",tests/e2e)
+	$(call pytest,FASTWSGI_NO_EXTENSIONS=1 FASTWSGI_TEST_ENGINE="--threads 4",$(WIRE))
+
+test-tls: build ## what goes over the wire, over TLS
+	mkdir -p build/tls && $(BIN)/python -m tests.certificates build/tls
+	$(call pytest,FASTWSGI_REQUIRE_EXTENSIONS=1 FASTWSGI_TEST_CA="$(CURDIR)/build/tls/authority.pem" \
+	  FASTWSGI_TEST_ENGINE="--certfile $(CURDIR)/build/tls/certificate.pem --keyfile $(CURDIR)/build/tls/key.pem",\
+	  $(filter-out %_wire.py,$(WIRE)))
 
 # Pure: what meets gevent in another way than the compiled poller and its calls.
 test-gevent: build ## the end-to-end tests on gevent: all compiled, some pure
 	$(BIN)/python -c 'import gevent'
 	$(call pytest,FASTWSGI_REQUIRE_EXTENSIONS=1 FASTWSGI_TEST_ENGINE="-k gevent",tests/e2e)
-	$(call pytest,FASTWSGI_NO_EXTENSIONS=1 FASTWSGI_TEST_ENGINE="-k gevent",tests/e2e/test_gevent.py \
-	  tests/e2e/test_input.py tests/e2e/test_streaming.py tests/e2e/test_wsgi.py)
+	$(call pytest,FASTWSGI_NO_EXTENSIONS=1 FASTWSGI_TEST_ENGINE="-k gevent",tests/e2e/test_gevent.py $(WIRE))
 
 test-kqueue: build ## the engine's tests on the kqueue backend, which runs over a shim on Linux
 	rm -rf build/kqueue && mkdir -p build/kqueue

@@ -16,7 +16,6 @@ from cpython.long cimport PyLong_AsLong
 from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
 from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
-from cpython.unicode cimport PyUnicode_FromObject
 from libc.stdint cimport uint8_t
 from libc.string cimport memcmp, memcpy
 

@@ -84,7 +84,6 @@ class Serializer:
         if not isinstance(status, str):
             msg = f"status must be a str, not {type(status).__name__}"
             raise TypeError(msg)
-        status = str.__str__(status)
         status = str.__str__(status)  # what it holds, if its class says something else
         entry = http11.response_line(status), int(status[:3])
         if len(self._status_lines) < _MAX_CACHED_STATUS_LINES:

@@ -6,12 +6,11 @@ import os
 import shutil
 import ssl
 import subprocess
-from typing import TYPE_CHECKING, Final
+import sys
+from pathlib import Path
+from typing import Final
 
 import pytest
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 OPENSSL: Final = shutil.which("openssl") or ""
 
@@ -95,3 +94,10 @@ class Authority:
         if issued is not None:
             context.load_cert_chain(issued.certificate, issued.key)
         return context
+
+
+if __name__ == "__main__":  # for a run of tests over TLS: the authority, a certificate and its key
+    folder = Path(sys.argv[1])
+    made = Authority(folder).issue()
+    made.certificate.replace(folder / "certificate.pem")
+    made.key.replace(folder / "key.pem")

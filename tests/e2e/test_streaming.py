@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.live import LiveServer, head
+from tests.live import TLS, LiveServer, head
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -161,6 +161,8 @@ def test_a_client_that_goes_is_an_error_of_the_body(alone: LiveServer) -> None:
 
 def test_half_closed_before_the_end(server: LiveServer) -> None:
     """A body that was cut short must never pass for a whole one."""
+    if TLS is not None:
+        pytest.skip("Python's ssl cannot end one direction")
     for field, data in (("Content-Length: 10", b"some"), (CHUNKED, chunk(b"some"))):
         answer = server.exchange(post("/read", field) + data, half_close=True)
         assert answer.startswith(b"HTTP/1.1 400 ")
