@@ -365,8 +365,8 @@ class Channel(Timed):
         if not self.lingers:
             self._say_farewell()
         self.forget()
-        self._io.close_fd(self.fd)
-        self.fd = -1
+        fd, self.fd = self.fd, -1
+        self._io.close_fd(fd)
 
     def _hurry(self) -> None:
         """Have nothing wait until the client has acknowledged what was sent before it (Nagle's algorithm)."""

@@ -58,6 +58,7 @@ cdef class Engine(Overdue):
     cpdef object _early_hints(self, fields)
 
     cdef object _offer(self, Channel channel, Request request)
-    cpdef tuple _give(self, Channel channel)
+    cpdef tuple _give(self, Channel channel, Request request)
+    cdef bint _answers(self, Channel channel, Request request) except -1
     cdef object _part(self, Channel channel, Response response)
     cdef object _see_off(self, Channel channel)

@@ -417,25 +417,32 @@ class Engine(Overdue):
         """Let the app take the connection over, from a thread that it can keep."""
         # Of a body, nobody could tell what the app has read and what would look like a frame.
         if self._crew is not None and request.content_length == 0:
-            channel.handover = ClientSocket(functools.partial(self._give, channel), channel.tunnel)
+            channel.handover = ClientSocket(functools.partial(self._give, channel, request), channel.tunnel)
             request.environ["gunicorn.socket"] = channel.handover
         elif not self._has_warned and request.environ.get("HTTP_UPGRADE", "").lower() == "websocket":
             self._has_warned = True
             self._error_log.warning("WebSockets need --threads of 2 or more, or -k gevent")
 
-    def _give(self, channel: Channel) -> tuple[int, bytes]:
+    def _give(self, channel: Channel, request: Request) -> tuple[int, bytes]:
         """Give the connection to the app, which runs; return a descriptor for it, and what was read ahead."""
         crew: Any = self._crew
         with channel.runner.gate:
-            channel.send_through(0)
+            if self._answers(channel, request):
+                channel.send_through(0)
         crew.take()
         try:
             if channel.broken:
                 raise BrokenPipeError(errno.EPIPE, "the client has gone")
+            if not self._answers(channel, request):  # a thread of the app's own has come too late
+                raise OSError(errno.ENOTCONN, "the request of this connection is over")
             self._seats.keep(1)
             return channel.give()
         finally:
             crew.leave()
+
+    def _answers(self, channel: Channel, request: Request) -> bool:
+        """Return whether the response that is in the making is that to `request`."""
+        return channel.response is not None and channel.response.request is request
 
     def _part(self, channel: Channel, response: Response) -> None:
         """Be done with a request whose app has taken the connection."""

@@ -369,7 +369,7 @@ class Loop:
         self._reception.show()
         timeout = 0.0 if is_left else self._deadlines.wait(self._now, longest)
         if timeout > 0.0 and self._seats.has_room():
-            self._io.show(NEVER)
+            self._io.show(self._io.monotonic() + timeout)  # not NEVER: it may be stopped meanwhile
         if self._crew is not None:
             self._crew.leave()
         try:
@@ -493,8 +493,8 @@ class Loop:
             channel.handover.shutdown()
             channel.handover = None
         self._deadlines.cancel(channel)
+        channel.connection.close()  # first: a thread of the app may still read from the descriptor
         channel.close()
-        channel.connection.close()
         self._reception.part(channel)
         if not self._reception.is_open:
             self._share()

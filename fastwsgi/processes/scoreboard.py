@@ -108,7 +108,7 @@ class Company:
 
     @property
     def turn(self) -> memoryview[float]:
-        """Where the worker shows when it last looked for events, monotonic; infinity while it waits."""
+        """Where the worker shows when it last looked for events, monotonic; while it waits, when it will."""
         return self._floats[self._first + _TURN : self._first + _TURN + 1]
 
     def show_connections(self, count: int) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 SEEN: list[str] = []
 STRAYS: list[threading.Thread] = []
 LATER: list[WSGIEnvironment] = []
+TAKES: list[Any] = []
 
 
 def _echo(environ: WSGIEnvironment) -> Iterator[bytes]:
@@ -74,6 +76,13 @@ def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[byt
         LATER.append(environ)
     elif path == "/later":
         _stray(LATER.pop())
+    elif path == "/keep-socket":
+        TAKES.append(environ["gunicorn.socket"]._take)
+    elif path == "/take-socket":
+        try:
+            TAKES.pop()()
+        except OSError as error:
+            body = f"{error.strerror}".encode()
     elif path == "/hints":
         body = _hints(environ)
     elif path == "/bad-hint":
@@ -85,6 +94,10 @@ def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[byt
     write = start_response("200 OK", [("Content-Type", "text/plain")])
     if path == "/echo":
         return _echo(environ)
+    if path == "/stray-endless":
+        STRAYS.append(threading.Thread(target=_stray, args=(environ,)))
+        STRAYS[-1].start()
+        return itertools.repeat(bytes(65536))
     if path == "/late-read":
         write(b"head ")
         return [stream.read()]

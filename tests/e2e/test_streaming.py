@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 import threading
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -239,6 +241,18 @@ def test_a_thread_that_goes_on_reading_gets_nothing_of_what_follows(alone: LiveS
         assert other.request(head("/seen")).text in ("read 4 UnreadableBodyError", "read 4 ValueError")
 
 
+def test_a_client_goes_while_another_thread_reads_its_body(alone: LiveServer) -> None:
+    """The reader is out before the descriptor is closed: its number may be another client's at once."""
+    with alone.connect() as peer, alone.connect() as other:
+        peer.send(post("/stray-endless", "Content-Length: 50") + b"some")
+        assert peer.fill()
+        peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.sock.close()  # by a reset
+        assert other.request(head("/join")).text == "ok"
+        assert other.request(head("/seen")).text in ("read 4 UnreadableBodyError", "read 4 ValueError")
+    alone.stop()  # nothing is left to wait for
+
+
 def test_an_environ_kept_after_its_request(alone: LiveServer) -> None:
     with alone.connect() as peer:
         peer.send(post("/keep", "Content-Length: 10") + b"some")
@@ -246,6 +260,15 @@ def test_an_environ_kept_after_its_request(alone: LiveServer) -> None:
         with alone.connect() as other:
             assert other.request(head("/later")).text == "ok"
             assert other.request(head("/seen")).text == "ValueError"
+
+
+def test_a_socket_that_is_taken_late(alone: LiveServer) -> None:
+    """A thread that was about to take it when its request ended: the connection is the next request's."""
+    with alone.connect() as peer:
+        kept = head("/keep-socket", "Connection: Upgrade", "Upgrade: other")
+        assert peer.request(kept).text == "ok"
+        assert peer.request(head("/take-socket")).text == "the request of this connection is over"
+        stays_open(peer)
 
 
 # --- Expect --------------------------------------------------------------------------------------------

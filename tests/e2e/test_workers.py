@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections import Counter
 from contextlib import ExitStack
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.live import LiveServer, head
-from tests.processes import wait_for_workers
+from tests.processes import eventually, open_files, wait_for_workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,6 +52,27 @@ def test_connections_that_end_are_made_up_for(live: Callable[..., LiveServer]) -
                 peer.sock.close()
         again = Counter(stack.enter_context(server.connect()).request(PID).text for _ in range(10))
         assert again[loser] > 5, (again, Counter(owners))
+
+
+def test_nobody_waits_for_a_worker_that_is_stopped(live: Callable[..., LiveServer]) -> None:
+    """It has fewer connections than the others, and takes none: by a signal, a debugger, a frozen group."""
+    server = live(APP, "-w", "2", "--keep-alive", "60", "--timeout", "0", *DEBUG)
+    wait_for_workers(server, 2)
+    with ExitStack() as stack:
+        peers = [stack.enter_context(server.connect()) for _ in range(40)]
+        owners = [peer.request(PID).text for peer in peers]
+        stopped = owners[0]
+        for peer, owner in zip(peers, owners, strict=True):
+            if owner == stopped:
+                peer.sock.close()
+        # Of sockets, it is left with one that listens, and one to the master.
+        eventually(lambda: sum("socket:" in target for target in open_files(int(stopped))) == 2)
+        os.kill(int(stopped), signal.SIGSTOP)
+        try:
+            others = [stack.enter_context(server.connect()).request(PID).text for _ in range(10)]
+        finally:
+            os.kill(int(stopped), signal.SIGCONT)
+        assert stopped not in others
 
 
 def test_nobody_waits_for_a_worker_that_is_stuck(live: Callable[..., LiveServer], gate: Gate) -> None:
