@@ -229,7 +229,7 @@ def test_health_checks_of_old(live: Start, tmp_path: Path, check: str) -> None:
     server = live("tests.apps.echo:app", "--access-logfile", "-")
     port = Port()
     (tmp_path / "haproxy.cfg").write_text(
-        "defaults\n  mode http\n  timeout connect 10s\n  timeout client 10s\n  timeout server 10s\n"
+        "defaults\n  mode http\n  timeout connect 10s\n  timeout client 10s\n  timeout server 10s\n  timeout check 60s\n"
         f"listen front\n  bind {port.text}\n  {check}\n"
         f"  server one {server.url.partition('//')[2]} check inter 100ms fall 1 rise 1\n"
     )
