@@ -100,6 +100,10 @@ FIELDS: Final = (
     ),
     *("HTTP_REFERER", "HTTP_USER_AGENT", "HTTP_AUTHORIZATION", "HTTP_X_THING", "THING", "thing"),
 )
+HOP_BY_HOP: Final = frozenset(
+    b"connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer trailers"
+    b" transfer-encoding upgrade".split()
+)
 NOON: Final = 1_700_000_000.25
 KEEPERS: Final = {(twin.name, fmt): twin.Lines(fmt, lambda: NOON) for twin in BOTH for fmt in FORMATS}
 LAZY: Final = (2, 3, 7)
@@ -438,8 +442,12 @@ def read_as_client(program: Program, run: Run) -> None:
     assert not (b"content-length" in names and b"transfer-encoding" in names)
     assert b"date" in names
     assert b"server" in names
-    for name, _ in fields:
-        assert name not in (b"upgrade", b"keep-alive", b"te", b"trailer", b"proxy-connection")
+    # Nothing but what the app has sent, in its order, and our own fields behind it.
+    sent = app_fields(response)
+    assert fields[: len(sent)] == sent
+    own = [name for name, _ in fields[len(sent) :]]
+    assert len(own) == len({*own})
+    assert {*own} <= {b"content-length", b"transfer-encoding", b"connection", b"date", b"server"}
     if response.headers is None:  # a page of ours
         assert response.failure is not None
         assert read == (b"" if program.method == "HEAD" else f"{response.status}\n".encode())
@@ -468,6 +476,20 @@ def read_as_client(program: Program, run: Run) -> None:
     elif response.failure is None and not response.complaint:  # else it turns out behind the head
         assert closes
         assert b"close" in [value.lower() for name, value in fields if name == b"connection"]
+
+
+def app_fields(response: Any) -> list[tuple[bytes, bytes]]:
+    """Return what a client should read of the fields of an app (PEP 3333: none of those from hop to hop)."""
+    if response.headers is None:  # a page of ours
+        return [(b"content-type", b"text/plain; charset=utf-8")]
+    found: list[tuple[bytes, bytes]] = []
+    for name, value in response.headers:
+        key = name.lower().encode("latin-1")
+        is_length = key == b"content-length"
+        if key in HOP_BY_HOP or (is_length and (response.code == 204 or key in dict(found))):
+            continue
+        found.append((key, value.encode("latin-1").strip(b" \t")))
+    return found
 
 
 def logged(fmt: str, program: Program, response: Any) -> None:
