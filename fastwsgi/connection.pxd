@@ -38,6 +38,7 @@ cdef class Connection:
     cpdef bint is_busy(self)
     cpdef bint is_streaming(self)
     cpdef bint is_idle(self)
+    cpdef bint is_at_rest(self)
     cpdef bint wants_more(self) except -1
     cpdef bint ahead(self)
     @cython.locals(pending=Py_ssize_t)

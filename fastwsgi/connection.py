@@ -129,6 +129,10 @@ class Connection:
         """Return whether it waits for a next request of which nothing has come yet, with nothing to send."""
         return self.state == IDLE and self.served > 0 and not self.out
 
+    def is_at_rest(self) -> bool:
+        """Return whether nothing of a next request, or of the first, has come, with nothing to send."""
+        return not self.out and (self.state == IDLE or (self.state == PROXY and self._buffer is None))
+
     def wants_more(self) -> bool:
         """Return whether the client should be read from now."""
         if self.state == BUSY:

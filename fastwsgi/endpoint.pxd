@@ -14,4 +14,5 @@ cdef class Endpoint:
     cdef readonly object open_spool, open_tunnel, region_of, log, trusts, proxy_protocol
     cdef readonly double header_timeout, body_timeout, write_timeout, keepalive
     cdef readonly bint streams
+    cdef public bint keeps_alive
     cdef public object transmit, heartbeat, complain

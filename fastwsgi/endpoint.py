@@ -17,7 +17,7 @@ __all__ = ["Endpoint"]
 
 
 class Endpoint:
-    """The unchanging part of a listener's connections; times are in seconds, 0 for no limit."""
+    """The common part of a listener's connections; times are in seconds, 0 for no limit."""
 
     __slots__ = (
         "base",
@@ -26,6 +26,7 @@ class Endpoint:
         "header_timeout",
         "heartbeat",
         "keepalive",
+        "keeps_alive",
         "limits",
         "log",
         "open_spool",
@@ -68,10 +69,11 @@ class Endpoint:
         begins TLS with a client of that address, and is None where none is spoken. The engine sets
         `transmit`, which sends what a connection has put out while its app still runs, `heartbeat`, which is
         told the monotonic time while a thread that leads the loop waits for a client, `complain`, which is
-        told who was refused, and why. `streams` says that the app is called before a body has come whole, and
-        reads it itself. `log` is told of each request that is over, as AccessLog.log is; None for nobody.
-        `trusts` tells of a peer's address whether it is a proxy that is believed; `proxy_protocol` reads what
-        connections begin with.
+        told who was refused, and why, and clears `keeps_alive` when it stops: from then on, answers end their
+        connections. `streams` says that the app is called before a body has come whole, and reads it itself.
+        `log` is told of each request that is over, as AccessLog.log is; None for nobody. `trusts` tells of a
+        peer's address whether it is a proxy that is believed; `proxy_protocol` reads what connections
+        begin with.
         """
         self.parser = parser
         self.serializer = serializer
@@ -88,6 +90,7 @@ class Endpoint:
         self.body_timeout = body_timeout
         self.write_timeout = write_timeout
         self.keepalive = keepalive
+        self.keeps_alive = keepalive > 0
         self.streams = streams
         self.log: Any = log
         self.trusts = trusts

@@ -184,7 +184,6 @@ class Engine(Overdue):
             request,
             channel.connection.out,
             channel,
-            self._keeps_alive,
             channel.runner.context,
         )
         channel.response = response

@@ -14,7 +14,7 @@ from .seats cimport Seats
 from ._serializer cimport Serializer as CSerializer
 
 cdef int READ, WRITE, DRAINED, GONE, _HELD, _ACCEPT_BATCH
-cdef double NEVER, BEAT, _HELD_FOR, _YIELDS_FOR, _LINGER
+cdef double NEVER, BEAT, _HELD_FOR, _YIELDS_FOR, _LINGER, _LAST_CALL
 
 
 cdef class Loop:
@@ -35,7 +35,7 @@ cdef class Loop:
     cdef list _held, _runnable, _due
     cdef double _held_since, _now, _polled, _next_beat, _next_second, _pace, _stop_at
     cdef int _ready, _index, _threads
-    cdef bint _keeps_alive, _stopped, _stopping
+    cdef bint _stopped, _stopping
 
     cdef object _on_channel(self, Channel channel, int events)
     cdef object _on_deadline(self, Channel channel)
@@ -70,7 +70,7 @@ cdef class Loop:
     @cython.locals(channel=Channel, current=Channel)
     cdef object _send_held(self)
     cdef object _hold(self, Channel channel)
-    @cython.locals(connection=Connection)
+    @cython.locals(connection=Connection, deadline=double)
     cdef object _settle(self, Channel channel)
     @cython.locals(outcome=int, timeout=double)
     cdef bint _flush(self, Channel channel) except -1

@@ -97,7 +97,7 @@ class Loop:
         self._now = self._polled = self._io.monotonic()
         self._next_beat = self._next_second = 0.0
         self._pace = 0.0  # seconds: the longest of the app's recent times, fading
-        self._backlog, self._keeps_alive = cfg.backlog, cfg.keepalive > 0
+        self._backlog = cfg.backlog
         self._stopped = self._stopping = False
         self._stop_at = NEVER
         # Threads.
@@ -188,21 +188,18 @@ class Loop:
         if self._stopping:
             return
         self._stopping = True
-        self._keeps_alive = False
         self._stop_at = self._now + timeout
         self._reception.stop_sharing(self._now)
         for acceptor in self._reception.acceptors:
+            acceptor.endpoint.keeps_alive = False
             # Taken only; what they ask is read when its turn comes.
             for _ in range(self._backlog):
-                channel = self._take(acceptor)
-                if channel is None:
+                if self._take(acceptor) is None:
                     break
-                self._settle(channel)
         self._reception.close()
-        last_call = self._now + _LAST_CALL
         for channel in self._channels:
-            if channel.response is None and last_call < channel.deadline:
-                self._deadlines.schedule(channel, last_call)
+            if channel.connection.is_at_rest() and not channel.interest & WRITE:
+                self._settle(channel)
 
     def run(self) -> None:
         """Serve until stopped."""
@@ -462,7 +459,10 @@ class Loop:
         connection = channel.connection
         if not connection.is_closing():
             channel.wait_for(READ)
-            self._deadlines.schedule(channel, connection.deadline)
+            deadline = connection.deadline
+            if self._stopping and connection.is_at_rest():
+                deadline = min(deadline, self._now + _LAST_CALL)
+            self._deadlines.schedule(channel, deadline)
         elif connection.unread and not connection.ended:
             # RFC 9112 §9.6: closing with unread input resets the connection, and the answer is lost.
             channel.linger()

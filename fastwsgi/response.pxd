@@ -34,7 +34,7 @@ cdef class Response:
     cdef long long _remaining
     cdef object _iterable, _iterator, _context, _call
 
-    cpdef object begin(self, Endpoint endpoint, Request request, list out, object owner, bint keep_alive,
+    cpdef object begin(self, Endpoint endpoint, Request request, list out, object owner,
                        object context)
     @cython.locals(serializer=CSerializer)
     cpdef object start_response(self, status, headers, exc_info=*)

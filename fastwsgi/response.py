@@ -99,7 +99,6 @@ class Response:
         request: Request,
         out: list[Any],
         owner: object,
-        keep_alive: bool,
         context: Context,
     ) -> None:
         """Prepare to answer `request` into `out`; `owner` is handed to endpoint.transmit for write().
@@ -113,7 +112,7 @@ class Response:
         self.headers: list[tuple[str, str]] | None = None
         self.code = 0
         self.body_size = 0  # bytes of body so far, framing not counted
-        self.keep_alive = keep_alive and request.keep_alive
+        self.keep_alive = request.keep_alive
         self.head_sent = False
         self.is_abandoned = False
         self.state = PULLING
@@ -385,6 +384,8 @@ class Response:
             self.chunked = True
         else:
             self.keep_alive = False  # RFC 9112 §6.3: HTTP/1.0 reads on to the end of the connection
+        if not self._endpoint.keeps_alive:
+            self.keep_alive = False
         if self.code < 200:
             self.keep_alive = False  # whatever follows a switch of protocols is not HTTP/1.1
         stream = self.request.stream

@@ -79,7 +79,7 @@ def fastwsgi() -> Answerer:
         nonlocal fields
         fields = wanted
         response = Response.__new__(Response)
-        response.begin(endpoint, request, out, None, True, context)
+        response.begin(endpoint, request, out, None, context)
         response.run(app)
         return out.pop()
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.certificates import Authority, needs_openssl
-from tests.live import ENGINE, TLS, LiveServer, Peer, head
+from tests.live import TLS, LiveServer, Peer, head
 from tests.processes import eventually
 from tests.programs import Port, needs, running, substituted
 from tests.traffic import Traffic
@@ -163,9 +163,6 @@ def test_health_checks_by_tcp_leave_no_line(live: Start, folder: Path, version: 
 
 
 @pytest.mark.alone
-@pytest.mark.skipif(
-    "gevent" in ENGINE, reason="on gevent one in four such stops takes 18 s: not yet understood"
-)
 def test_a_server_that_stops_is_not_missed(live: Start, folder: Path, rng: random.Random) -> None:
     servers = [start(live, "tests.apps.traffic:app", "-w", "2") for _ in range(2)]
     with haproxy(folder, servers) as port, Traffic(port.address, seed=rng.getrandbits(32)) as load:

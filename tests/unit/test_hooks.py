@@ -331,7 +331,7 @@ def serve(app: Callable[..., Any], **hooks: Any) -> tuple[Response, bytes]:
     out: list[bytes] = []
     response = Response.__new__(Response)
     request = Request(dict(ENVIRON), 1, 0)
-    response.begin(endpoint(), request, out, None, True, copy_context())
+    response.begin(endpoint(), request, out, None, copy_context())
     response.run(observer.around(app))
     while response.state == 0:
         response.pull()
@@ -416,5 +416,5 @@ def test_a_request_that_reached_neither_hook_nor_app_is_not_told() -> None:
     response = Response.__new__(Response)
     from contextvars import copy_context
 
-    response.begin(endpoint(), Request(dict(ENVIRON), 1, 0), [], None, True, copy_context())
+    response.begin(endpoint(), Request(dict(ENVIRON), 1, 0), [], None, copy_context())
     observer.complete(response)

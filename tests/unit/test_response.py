@@ -69,7 +69,7 @@ class Run:
         request.keep_alive = keep_alive
         self.out: list[Any] = []
         self.response = Response.__new__(Response)
-        self.response.begin(target, request, self.out, self, True, copy_context())
+        self.response.begin(target, request, self.out, self, copy_context())
         self.response.run(app)
         while self.response.state != DONE:
             if self.response.state == PULLING:
@@ -494,7 +494,7 @@ def test_close_comes_once_when_the_client_goes() -> None:
         return result
 
     response = Response.__new__(Response)
-    response.begin(ENDPOINT, Request({}, 1, 0), [], None, True, copy_context())
+    response.begin(ENDPOINT, Request({}, 1, 0), [], None, copy_context())
     response.run(app)
     response.pull()
     assert result.closed == 0
@@ -537,7 +537,7 @@ def test_no_cycle_is_left(way: str) -> None:
         marker = Marker()
         alive = weakref.ref(marker)
         response = Response.__new__(Response)
-        response.begin(ENDPOINT, Request({"marker": marker}, 1, 0), [], None, True, copy_context())
+        response.begin(ENDPOINT, Request({"marker": marker}, 1, 0), [], None, copy_context())
         response.run(app_that(way, "200 OK", [b"x"], None))
         while response.state == PULLING:
             response.pull()
@@ -563,7 +563,7 @@ def test_each_response_has_its_context() -> None:
     responses = []
     for name, out in zip("ab", outs, strict=True):
         response = Response.__new__(Response)
-        response.begin(ENDPOINT, Request({"name": name}, 1, 0), out, None, True, copy_context())
+        response.begin(ENDPOINT, Request({"name": name}, 1, 0), out, None, copy_context())
         response.run(app)
         responses.append(response)
     while any(response.state == PULLING for response in responses):
