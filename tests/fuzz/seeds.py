@@ -80,9 +80,11 @@ _PROXY_HEADERS: Final = (
     _V2 + b"\x21\x21\0\x24" + bytes(31) + b"\1" + b"\x04\xd2\0\x50",
     _V2 + b"\x21\x31\0\xd8" + bytes(216),
     _V2 + b"\x20\0\0\0",
+    _V2 + b"\x21\x11\0\x0b" + bytes(11),
     _V2 + b"\x21\0\0\x05\4\0\2ab",
     _V2 + b"\x21\x12\0\x0c" + bytes(12),
 )
+_CHUNKED: Final = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 _STREAMS: Final = (
     b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\nline\nlines\n" + _GET,
     b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b\r\nhe\nlo\r\nA\r\n0123456789\r\n0\r\nX: y\r\n\r\n"
@@ -91,7 +93,19 @@ _STREAMS: Final = (
     b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhelloX\r\n0\r\n\r\n" + _GET,
     b"\r\n" + _GET + b"\r\n" + _GET + b"GET /last HTTP/1.0\r\n\r\n\r\n",
     _GET * 12,
-    b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\na\r\n" * 30 + b"0\r\n\r\n",
+    _CHUNKED + b"1\r\na\r\n" * 30 + b"0\r\n\r\n",
+    _CHUNKED + b"1\r\na\r\n0\r\nX: " + b"y" * 100 + b"\r\nZ: z\r\nZ: z\r\nZ: z\r\nZ: z\r\n\r\n" + _GET,
+    _CHUNKED + b"1;" + b"a=b;" * 1030 + b"\r\na\r\n0\r\n\r\n",
+    _CHUNKED + b"1" + b";a" * 700 + b"\r\na\r\n1" + b";b" * 1400 + b"\r\na\r\n0\r\n\r\n",
+    _CHUNKED + b"0" * 60 + b"1\r\na\r\n" + b"0" * 64 + b"\r\n\r\n" + _GET,
+    b"GET /app/chat HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\n\x81\x05hello",
+    (
+        b"GET /app HTTP/1.1\r\nHost: a\r\nSCRIPT_NAME: /app\r\nX-Forwarded-Proto: https\r\n\r\n"
+        b"GET /other HTTP/1.1\r\nHost: a\r\nscript_name: /app\r\n\r\n"
+    ),
+    b"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Proto: http\r\n\r\n",
+    b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 0000000000000000000000000005\r\n\r\nhello" + _GET,
+    b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\nPOST / HTTP/1.0\r\nContent-Length: 2\r\n\r\nhi\r\n",
 )
 _BROWSER: Final = (
     b"GET /app/%7Euser?q=1 HTTP/1.1\r\nHost: a:80\r\nConnection: keep-alive\r\nUser-Agent: b\r\nAccept: text/html\r\n"
@@ -151,6 +165,9 @@ def seeds(target: str) -> Iterator[bytes]:
     elif target == "connection":
         for number, raw in enumerate((*_STREAMS, *_HEADS, *corpus)):
             yield bytes([number & 7, number >> 1 & 7, 0, number >> 8, number & 255]) + raw
+        for number, raw in enumerate(_STREAMS):
+            for limits in range(4):
+                yield bytes([(0x80, 0x84)[number & 1] | limits, 4, 0, 1, number * 4 + limits]) + raw
         for number, header in enumerate(_PROXY_HEADERS):
             for mode in (1, 2, 3):
                 yield bytes([mode << 3, number & 7, 0, 0, number]) + header + _STREAMS[number % len(_STREAMS)]
