@@ -1,11 +1,14 @@
-"""A file in parts, as `Range` asks for them: by the app's own hand at /own, and by Werkzeug's at all other paths."""
+"""A file in parts, as `Range` asks for them: by the app's own hand at /own, and by Werkzeug's at /werkzeug.
+
+/shrinks sends a large file, of which /shrink leaves nothing.
+"""
 
 from __future__ import annotations
 
 import io
 import re
 import tempfile
-from typing import TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final
 
 from werkzeug.exceptions import RequestedRangeNotSatisfiable
 from werkzeug.utils import send_file
@@ -18,8 +21,23 @@ if TYPE_CHECKING:
 CONTENT: Final = b"".join(b"%07d\n" % n for n in range(40_000))
 
 
+LARGE: Final = 64 << 20
+SHRINKING: list[IO[bytes]] = []
+
+
 def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    if environ["PATH_INFO"] != "/own":
+    if environ["PATH_INFO"] == "/shrinks":
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - the wrapper closes it
+        file.truncate(LARGE)
+        SHRINKING.append(file)
+        start_response("200 OK", [])
+        shrinking: Iterable[bytes] = environ["wsgi.file_wrapper"](file)
+        return shrinking
+    if environ["PATH_INFO"] == "/shrink":
+        SHRINKING.pop().truncate(0)
+        start_response("200 OK", [])
+        return [b"done"]
+    if environ["PATH_INFO"] == "/werkzeug":
         try:
             response = send_file(
                 io.BytesIO(CONTENT), environ, mimetype="text/plain", conditional=True, etag=False
@@ -33,7 +51,7 @@ def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[byt
     if first > last:
         start_response("416 Range Not Satisfiable", [("Content-Range", f"bytes */{len(CONTENT)}")])
         return []
-    file = tempfile.TemporaryFile()  # noqa: SIM115 - the wrapper closes it
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - likewise
     file.write(CONTENT)
     file.seek(first)
     fields = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import ssl
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -159,6 +160,21 @@ def test_ranges(ranges: LiveServer, path: str) -> None:
         reply = peer.request(head(path, "Range: bytes=8-23", method="HEAD"), "HEAD")
         assert (reply.status, reply.get("Content-Length")) == (206, "16")
         assert peer.request(head(path, "Range: bytes=0-7")).body == CONTENT[:8]
+
+
+def test_a_file_that_becomes_shorter_ends_the_connection(ranges: LiveServer) -> None:
+    """The client must not take the next response for what is missing of this one."""
+    with ranges.connect(receive_buffer=4096) as peer:
+        peer.send(head("/shrinks") + head("/own", "Range: bytes=0-7"))
+        assert f"Content-Length: {64 << 20}".encode() in peer.read_until(b"\r\n\r\n")
+        assert ranges.get("/shrink").body == b"done"
+        rest = b""
+        try:
+            rest = peer.read_to_end()
+        except (ConnectionResetError, ssl.SSLError):
+            pass
+        assert len(rest) < 64 << 20
+        assert b"HTTP/1.1" not in rest
 
 
 # --- real clients ------------------------------------------------------------------------------------------
