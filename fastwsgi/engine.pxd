@@ -9,7 +9,7 @@ from .runner cimport Runner
 
 cdef int READ, WRITE, HANGUP, PULLING, EXHAUSTED, DONE
 cdef double _SOON
-cdef double NEVER, QUICK, _FORGETS, SLICE, _GIVES_UP
+cdef double NEVER, QUICK, _SHAKES_FOR, _FORGETS, SLICE, _GIVES_UP
 cdef Py_ssize_t _SENT_TOGETHER, _PIECES_TOGETHER, ANY_NUMBER
 
 
@@ -19,11 +19,14 @@ cdef class Engine(Overdue):
     cdef object _app, _observer
     cdef long long _last_request
     cdef bint _has_warned
+    cdef double _shaken, _shaken_in
 
     cdef object _on_channel(self, Channel channel, int events)
     cdef object _on_deadline(self, Channel channel)
-    @cython.locals(connection=Connection, request=Request)
+    @cython.locals(connection=Connection, request=Request, is_known=bint)
     cdef object _read(self, Channel channel)
+    @cython.locals(began=double)
+    cdef object _shake_hands(self, Channel channel)
     @cython.locals(connection=Connection, interest=int)
     cdef object _meanwhile(self, Channel channel, int events)
     @cython.locals(response=Response, request=Request)

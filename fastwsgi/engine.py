@@ -36,6 +36,7 @@ _GIVES_UP = 0.1  # seconds; a client that ends its side so long after its reques
 _LAST_WORDS = 2.0  # seconds in which an app that has returned may still answer a client's Close, and
 _SOON = 0.0001  # seconds; a piece that comes so soon after the one before may be followed by another
 _LAST_WORDS_STEP = 0.05  # seconds after which it is looked at again
+_SHAKES_FOR = 0.002  # seconds of a batch after which handshakes of TLS are left to the next
 _SENT_TOGETHER = 65536  # bytes, and
 _PIECES_TOGETHER = 64  # pieces of pipelined answers that may gather
 
@@ -61,6 +62,7 @@ class Engine(Overdue):
         self.requests = 0
         self._app = app if observer is None else observer.around(app)
         self._observer = observer
+        self._shaken = self._shaken_in = 0.0  # seconds of handshakes, and the batch that is
         self._has_warned = False  # of WebSockets without threads
         self._last_request = max_requests or -1
         for acceptor in self._reception.acceptors:
@@ -102,8 +104,10 @@ class Engine(Overdue):
         if connection.is_streaming():
             channel.wait_for(channel.interest & ~READ)
             return
+        tunnel = channel.tunnel
         try:
-            data = channel.receive()
+            is_known = tunnel is None or tunnel.established
+            data = channel.receive() if is_known else self._shake_hands(channel)
         except OSError:
             self._drop(channel)
             return
@@ -128,6 +132,24 @@ class Engine(Overdue):
                 channel.wait_for(channel.interest & ~READ)
         else:
             self._finish(channel)
+
+    def _shake_hands(self, channel: Channel) -> bytes | None:
+        """Receive from a client that shakes hands, unless others have done so for long enough in this batch.
+
+        Otherwise it is reported again with the next one, which has what clients already known have sent.
+        """
+        if self._shaken_in != self._polled:
+            self._shaken_in = self._polled
+            self._shaken = 0.0
+        if self._shaken > _SHAKES_FOR:
+            return None
+        if self._held:
+            self._send_held()
+        began = self._io.monotonic()
+        try:
+            return channel.receive()
+        finally:
+            self._shaken += self._io.monotonic() - began
 
     def _meanwhile(self, channel: Channel, events: int) -> None:
         """Note what a client does while its request is in the app, or waits for it."""
