@@ -30,7 +30,7 @@ WIRE := $(patsubst %,tests/e2e/test_%.py,http11 input smuggling splitting stream
 .DELETE_ON_ERROR:
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 
 build: $(VENV)/.built ## virtual environment and extensions, ready to use
 

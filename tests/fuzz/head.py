@@ -34,7 +34,7 @@ FORWARDINGS: Final[list[tuple[dict[bytes, bytes], frozenset[bytes]]]] = [
 ]
 PEER: Final = ("192.0.2.1", "1234")
 ROUNDS: Final = 6
-HEADS: Final = 8
+HEADS: Final = 24
 ERRORS: Final = io.StringIO()
 NAMES: Final = ("", "/app")
 

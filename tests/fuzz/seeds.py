@@ -121,6 +121,14 @@ _HEADS: Final = (
         for method in (b"GET", b"HEAD", b"FOO", b"OPTIONS", b"PUT")
     ),
     b"GET / HTTP/1.1\r\nHost: a\r\n" + b"".join(b"X-%d: %d\r\n" % (i, i) for i in range(69)) + b"\r\n",
+    # So many lines that they push each other out of the memo.
+    b"".join(
+        b"GET / HTTP/1.1\r\nHost: a\r\n"
+        + b"".join(b"X: %d\r\n" % (head * 40 + i) for i in range(40))
+        + b"\r\n"
+        for head in range(12)
+    ),
+    b"".join(b"GET / HTTP/1.1\r\nHost: h%d\r\nAccept: %d\r\n\r\n" % (i % 5, i % 3) for i in range(24)),
     b"GET http://[::1]:80/a?b HTTP/1.1\r\nHost: other\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Ssl: off\r\n\r\n",
 )
 # Programs of `response`, see there; what is behind the steps is read as environ.
