@@ -12,6 +12,8 @@ cdef class Parser:
     cdef long long max_body
     cdef dict schemes            # of forwarding, and
     cdef uint64_t scheme_sizes   # bits: lengths of their names
+    cdef bint hears              # fields of trusted_proxy_headers
+    cdef str scheme              # that the last head has told
     cdef Memo *memos
     cdef Memo *first       # that of the line which heads begin with, and
     cdef uint64_t changes  # how often one was replaced

@@ -168,6 +168,7 @@ cdef class Parser:
         self.limits = limits
         self.forwarding = forwarding
         self.schemes = dict(forwarding.schemes)
+        self.hears = forwarding.hears()
         self.scheme_sizes = 0
         for name in self.schemes:
             self.scheme_sizes |= <uint64_t>1 << (len(name) & 63)
@@ -200,7 +201,8 @@ cdef class Parser:
         if request is not None:
             PyDict_SetItem(request.environ, REMOTE_ADDR, remote_addr)
             PyDict_SetItem(request.environ, REMOTE_PORT, remote_port)
-            return request
+            if not (self.hears and trusted) or self.forwarding.tell(request.environ, self.scheme):
+                return request
         if incomplete:
             return None
         return llhttp.read(
@@ -379,8 +381,9 @@ cdef class Parser:
                 scheme = meaning
         if version and not has_host:
             return None
+        self.scheme = None if scheme == PLAIN else HTTPS if scheme == SECURE else HTTP
         if scheme != PLAIN and trusted:
-            PyDict_SetItem(environ, URL_SCHEME, HTTPS if scheme == SECURE else HTTP)
+            PyDict_SetItem(environ, URL_SCHEME, self.scheme)
         if known != 0 and not is_known:
             # Taken in at the second sight, as lines are.
             if habit.candidate == hash and known <= MAX_HABIT:

@@ -64,7 +64,10 @@ def make_acceptors(
         body=cfg.limit_request_body,
         header_map=cfg.header_map,
     )
-    parser = Parser(limits, Forwarding.of(cfg.secure_scheme_headers, cfg.forwarder_headers))
+    forwarding = Forwarding.of(
+        cfg.secure_scheme_headers, cfg.forwarder_headers, cfg.trusted_proxy_headers, cfg.forwarded_allow_ips
+    )
+    parser = Parser(limits, forwarding)
     proxy_protocol = None
     if cfg.proxy_protocol != "off":
         proxy_protocol = ProxyProtocol(cfg.proxy_protocol, Networks(cfg.proxy_allow_ips).include)

@@ -264,6 +264,11 @@ class Connection:
         self._buffer = None
         if header.client is not None:
             self._remote_addr, self._remote_port = header.client
+        if self._endpoint.open_tunnel is not None and header.protocol not in ("", "LOCAL"):
+            # Who sends it before TLS passes on what it cannot read: the fields are those of whom it names.
+            named = "" if header.client is None else header.client[0]
+            trusts: Any = self._endpoint.trusts
+            self._trusted = named != "" and trusts is not None and trusts(named)
         if header.size:
             self.say(header.environ())
         self.state = IDLE

@@ -162,8 +162,10 @@ def build(
     environ["REQUEST_METHOD"] = request.method = method.decode("ascii")
     environ["SERVER_PROTOCOL"] = "HTTP/1.0" if is_10 else "HTTP/1.1"
     environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = remote
+    scheme = None
     if forwarding is not None:
-        _set_forwarded(environ, *forwarding.read(fields))
+        scheme, script_name = forwarding.read(fields)
+        _set_forwarded(environ, scheme, script_name)
     authority = _set_target(environ, method, target)
     request.target = environ["RAW_URI"]
     framing = _set_fields(request, fields, limits.header_map, forwarding)
@@ -171,6 +173,8 @@ def build(
     if authority is not None:
         # RFC 9112 §3.2.2: the host of an absolute target replaces what Host says.
         environ["HTTP_HOST"] = authority
+    if forwarding is not None and forwarding.hears():
+        forwarding.apply(forwarding.gather(fields), environ, scheme)
     _set_connection(request, framing)
     _set_body(request, framing, limits)
     return request

@@ -14,6 +14,7 @@ import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .errors import HTTPError
+from .networks import written
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,12 +111,7 @@ def _read_line(data: bytes | bytearray) -> ProxyHeader | None:
 
 
 def _address(protocol: str, text: str) -> str:
-    return _show(ipaddress.IPv4Address(text) if protocol == "TCP4" else ipaddress.IPv6Address(text))
-
-
-def _show(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
-    mapped = None if isinstance(ip, ipaddress.IPv4Address) else ip.ipv4_mapped
-    return str(ip) if mapped is None else f"::ffff:{mapped}"  # as the system writes it, on all Pythons
+    return written(ipaddress.IPv4Address(text) if protocol == "TCP4" else ipaddress.IPv6Address(text))
 
 
 def _port(text: str) -> str:
@@ -148,7 +144,7 @@ def _read_binary(data: bytes | bytearray) -> ProxyHeader | None:
         return ProxyHeader(size, protocol)
     at = _FIXED
     client, proxy = (
-        _show(ipaddress.ip_address(bytes(data[begin : begin + width]))) for begin in (at, at + width)
+        written(ipaddress.ip_address(bytes(data[begin : begin + width]))) for begin in (at, at + width)
     )
     at += 2 * width
     ports = [str(int.from_bytes(data[begin : begin + 2], "big")) for begin in (at, at + 2)]

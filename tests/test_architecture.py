@@ -20,7 +20,7 @@ PACKAGE = ROOT / "fastwsgi"
 FLOORS = {
     0: "http11 errors states config.addresses config.kinds config.legacy config.settings",
     1: "master.actions master.phases master.backoff master.roster master.succession master.supervision"
-    " networks forwarding proxy_header client_certificate"
+    " networks hops forwarding proxy_header client_certificate"
     " request policy llhttp _parser_py _octets _memory _parser _serializer_py _serializer"
     " deadlines body chunked endpoint wsgi response connection hooks.views",
     2: "gil green stacks _io_py _io _places_py _places _lock_py _lock _courier_py _courier"

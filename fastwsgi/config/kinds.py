@@ -273,6 +273,21 @@ def _parse_cert_reqs(value: object) -> int:
     return number
 
 
+_PROXY_HEADERS = ("forwarded", *(f"x-forwarded-{what}" for what in ("for", "host", "proto", "prefix")))
+
+
+def _parse_proxy_headers(value: object) -> tuple[str, ...]:
+    # waitress, which has the setting too, has spaces between them.
+    names = tuple(name for text in _parse_list(value) for name in text.lower().split())
+    if not set(names) <= set(_PROXY_HEADERS):
+        raise ValueError
+    if "forwarded" in names and not {"x-forwarded-for", "x-forwarded-host"}.isdisjoint(names):
+        raise RefusedError(
+            "Forwarded says what X-Forwarded-For and X-Forwarded-Host say; name those that your proxy writes"
+        )
+    return names
+
+
 _PROXY_PROTOCOLS = ("off", "v1", "v2", "auto")
 
 
@@ -357,6 +372,12 @@ NETWORKS = Kind(
 )
 OWNER = Kind("NAME", "a name or a number", _parse_owner)
 PATH = Kind("PATH", "a path", _parse_text)
+PROXY_HEADERS = Kind(
+    "NAMES",
+    "names separated by commas, of " + ", ".join(_PROXY_HEADERS),
+    _parse_proxy_headers,
+    ",".join,
+)
 PROXY_PROTOCOL = Kind("WORD", "off, v1, v2 or auto", _parse_proxy_protocol, bare="auto")
 SCHEME_HEADERS = Kind(
     "TABLE",

@@ -30,6 +30,7 @@ from .kinds import (
     NETWORKS,
     OWNER,
     PATH,
+    PROXY_HEADERS,
     PROXY_PROTOCOL,
     SCHEME_HEADERS,
     SECONDS,
@@ -268,6 +269,9 @@ class Config:
     forwarder_headers: tuple[str, ...] = _setting(
         _PROXIES, HEADER_NAMES, ("SCRIPT_NAME", "PATH_INFO"), "--forwarder-headers",
         text="Names with an underscore that are taken from them.")
+    trusted_proxy_headers: tuple[str, ...] = _setting(
+        _PROXIES, PROXY_HEADERS, (), "--trusted-proxy-headers",
+        text="Header fields by which they name client, host and prefix; none by default.")
     proxy_protocol: str = _setting(
         _PROXIES, PROXY_PROTOCOL, "off", "--proxy-protocol",
         text="Expect a PROXY header before the first request: off, v1, v2 or auto.")

@@ -61,6 +61,70 @@ def test_whom_fields_are_believed(
         assert server.get("/app/x", *fields).status == (400 if believed else 200)
 
 
+SPOKEN = ("REMOTE_ADDR", "REMOTE_PORT", "HTTP_HOST", "SCRIPT_NAME", "PATH_INFO", "wsgi.url_scheme")
+FIELDS = (
+    "X-Forwarded-For: 198.51.100.1, 203.0.113.9",
+    "x-forwarded-for: 10.0.0.2",
+    "X-Forwarded-Host: evil, public:8443",
+    "X-Forwarded-Prefix: /mounted",
+    "X-Forwarded-Proto: https",
+    'Forwarded: for=8.8.8.8, for="[2001:db8::9]:4711";host=public;proto=https, for=10.0.0.2;proto=http',
+)
+
+
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [
+        (None, ("127.0.0.1", None, "test", "", "/x", "https")),
+        (
+            "x-forwarded-for,x-forwarded-host,x-forwarded-prefix",
+            ("203.0.113.9", "", "public:8443", "/mounted", "/x", "https"),
+        ),
+        ("forwarded", ("2001:db8::9", "4711", "public", "", "/x", "https")),
+    ],
+)
+def test_fields_that_are_named(live: Start, named: str | None, expected: tuple[str | None, ...]) -> None:
+    args = () if named is None else ("--trusted-proxy-headers", named)
+    options = (
+        "--access-logfile",
+        "-",
+        "--log-level",
+        "debug",
+        "--forwarded-allow-ips",
+        "127.0.0.1,10.0.0.0/8",
+    )
+    server = live(ECHO, *options, *args)
+    with server.connect() as peer:
+        for _ in range(4):
+            found = environ(peer.request(head("/x", *FIELDS)))
+            told = dict(zip(SPOKEN, expected, strict=True))
+            told["REMOTE_PORT"] = expected[1] if expected[1] is not None else str(peer.sock.getsockname()[1])
+            assert {key: found[key] for key in SPOKEN} == told
+            assert found["HTTP_X_FORWARDED_HOST"] == "evil, public:8443"
+    server.stdout.wait_for(rf'^{re.escape(str(expected[0]))} .*"GET /x HTTP/1\.1" 200')
+    malformed = server.get("/", 'Forwarded: for="')
+    assert malformed.status == (400 if named == "forwarded" else 200)
+    if named == "forwarded":
+        server.wait_for_log("Refused 127.0.0.1 with 400: malformed Forwarded")
+
+
+def test_fields_that_are_named_of_others(live: Start) -> None:
+    named = ("--trusted-proxy-headers", "x-forwarded-for,x-forwarded-host,x-forwarded-prefix")
+    server = live(ECHO, *named, "--forwarded-allow-ips", "192.0.2.1")
+    found = environ(server.get("/x", *FIELDS))
+    del found["REMOTE_PORT"]
+    told = ("127.0.0.1", "test", "", "/x", "http")
+    assert tuple(found[key] for key in SPOKEN if key != "REMOTE_PORT") == told
+    assert found["HTTP_X_FORWARDED_FOR"] == "198.51.100.1, 203.0.113.9, 10.0.0.2"
+
+
+def test_the_client_of_a_unix_socket(live: Start, tmp_path: Path) -> None:
+    server = live(ECHO, "--trusted-proxy-headers", "x-forwarded-for", bind=f"unix:{tmp_path}/s")
+    for field, expected in (FIELDS[0], "203.0.113.9"), ("X-Forwarded-For: unix:", ""):
+        found = environ(server.get("/x", field))
+        assert (found["REMOTE_ADDR"], found["REMOTE_PORT"]) == (expected, "")
+
+
 @pytest.mark.parametrize("by_setting", [False, True], ids=["environment", "raw_env"])
 def test_script_name_of_the_environment(live: Start, by_setting: bool) -> None:
     args = ("-e", "SCRIPT_NAME=/app") if by_setting else ()

@@ -598,6 +598,33 @@ def test_nothing_is_said_in_the_clear_of_a_proxy_header_before_tls(is_late: bool
     assert connection.out == []
 
 
+@pytest.mark.parametrize(
+    ("header", "believed"),
+    [
+        (HEADERS["v1"], False),
+        (b"PROXY TCP4 192.0.2.1 192.0.2.7 4711 80\r\n", True),  # another proxy, to which TLS is passed on
+        (b"PROXY UNKNOWN\r\n", False),
+        (b"\r\n\r\n\0\r\nQUIT\n\x21\x31\0\xd8" + bytes(216), False),
+        (b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0", True),  # LOCAL: the peer itself
+        (b"", True),
+    ],
+)
+def test_who_is_believed_behind_a_proxy_header_before_tls(header: bytes, believed: bool) -> None:
+    """Who passes TLS on cannot have written a field; in the clear, the peer may."""
+    for open_tunnel in (no_tunnel, None):
+        target = endpoint(
+            proxy_protocol=PROXIED.proxy_protocol,
+            open_tunnel=open_tunnel,
+            trusts=Networks(["192.0.2.1"]).include,
+            forwarding=Forwarding({b"x-forwarded-proto": b"https"}),
+        )
+        connection = fresh(target)
+        behind = connection.take_header(header + GET[:-2] % 1 + b"X-Forwarded-Proto: https\r\n\r\n")
+        request: Any = connection.receive(behind, 1.0)
+        is_believed = believed or open_tunnel is None
+        assert request.environ["wsgi.url_scheme"] == ("https" if is_believed else "http")
+
+
 def test_without_a_proxy_header_where_one_is_optional() -> None:
     connection = Connection(PROXIED, "192.0.2.2", "1234", 0.0)
     request: Any = connection.receive(GET % 1, 1.0)

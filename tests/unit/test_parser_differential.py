@@ -15,6 +15,7 @@ from fastwsgi import _impl, http11, policy
 from fastwsgi._parser_py import Parser as PureParser
 from fastwsgi.errors import HTTPError
 from fastwsgi.forwarding import Forwarding
+from fastwsgi.networks import Networks
 from fastwsgi.request import Limits, Request
 from fastwsgi.wsgi import base_environ
 from tests.corpus import cases
@@ -38,7 +39,8 @@ SCHEMES = {
     b"connection": b"close",
     b"x-" + b"long-" * 13: b"a",
 }
-FORWARDING = Forwarding(SCHEMES, frozenset({b"script_name", b"remote_user"}))
+NAMED = (b"forwarded", b"x-forwarded-host", b"x-forwarded-prefix")
+FORWARDING = Forwarding(SCHEMES, (b"script_name", b"remote_user"), NAMED, Networks(["192.0.2.0/24"]))
 PARSERS = {
     (implementation, limits): implementation(limits, FORWARDING)
     for implementation in IMPLEMENTATIONS
@@ -213,10 +215,37 @@ def test_compiled_and_pure_agree(data: bytes, limits: Limits, environ: dict[str,
 def forwarded(draw: st.DrawFn) -> bytes:
     """Return a head that is plain but for what a proxy says in it."""
     names = st.sampled_from(
-        [*SCHEMES, b"X-Forwarded-Proto", b"SCRIPT_NAME", b"Script-Name", b"REMOTE_USER", b"x_y"]
+        [
+            *SCHEMES,
+            *NAMED,
+            b"X_Forwarded_Host",
+            b"X-Forwarded-Proto",
+            b"SCRIPT_NAME",
+            b"Script-Name",
+            b"REMOTE_USER",
+            b"x_y",
+        ]
     )
     values = st.sampled_from(
-        [b"https", b"http", b"on", b"HTTPS", b"", b"/app", b"/app/", b"/", b"close", b"a"]
+        [
+            b"https",
+            b"http",
+            b"on",
+            b"HTTPS",
+            b"",
+            b"/app",
+            b"/app/",
+            b"/",
+            b"close",
+            b"a",
+            b"a, b:80",
+            b"a b",
+            b"for=203.0.113.9;proto=https;host=c",
+            b"for=192.0.2.9",
+            b"proto=http",
+            b'for="',
+            b"\xe9",
+        ]
     )
     fields = draw(st.lists(st.tuples(names, values), max_size=4))
     lines = [b"GET " + draw(st.sampled_from([b"/", b"/app", b"/app/x"])) + b" HTTP/1.1", b"Host: a"]
@@ -311,6 +340,10 @@ LINES = (
     "X-Forwarded-Proto: https",
     "X-Forwarded-Proto: http",
     "X-Forwarded-Ssl: off",
+    "Forwarded: for=203.0.113.{};host=c;proto=https",
+    "Forwarded: for=192.0.2.9, for=_x;host=",
+    "X-Forwarded-Host: d",
+    "X-Forwarded-Prefix: /p",
     "Cookie: a=1",
     "Content-Length: 0",
     "Upgrade: websocket",
