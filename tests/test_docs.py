@@ -41,6 +41,14 @@ def test_make_targets_exist(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
+def test_tests_exist(page: Path) -> None:
+    """A promise names the tests that show it: files, and functions in them."""
+    for path, function in re.findall(r"`(tests/[\w/.-]+)(?:::(\w+))?`", page.read_text()):
+        assert (ROOT / path).exists(), path
+        assert not function or f"def {function}(" in (ROOT / path).read_text(), function
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
 def test_nobody_is_told_to_install_the_name(page: Path) -> None:
     """The name belongs to another project on the public index: a checkout or a wheel file, never the name."""
     assert not re.search(
