@@ -168,7 +168,7 @@ class Engine(Overdue):
                 elif data is not None:
                     connection.end_of_stream()
                     # Sooner, it has only said that this was its last request.
-                    if channel.waits and self._now - channel.arrived > _GIVES_UP:
+                    if channel.waits and self._looked - channel.arrived > _GIVES_UP:
                         channel.broken = True
             if not connection.wants_more():
                 interest &= ~READ
@@ -375,6 +375,8 @@ class Engine(Overdue):
                 return
             if not self._flush(channel):
                 return
+        elif channel.tunnel is not None and channel.connection.is_closing() and not self._flush(channel):
+            return  # there is no room for the farewell yet
         self._settle(channel)
 
     def _abandon(self, channel: Channel) -> None:

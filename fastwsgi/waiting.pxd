@@ -8,14 +8,14 @@ from .response cimport Response
 from .runner cimport Runner
 
 cdef int READ
-cdef double NEVER, QUICK, SLICE
+cdef double NEVER, QUICK, SLICE, _SLEEP
 cdef Py_ssize_t ANY_NUMBER
 
 
 cdef class Waiting(Loop):
     cdef object _waiting, _wake
     cdef Py_ssize_t _max_queue
-    cdef double _queue_timeout
+    cdef double _queue_timeout, _looked
 
     cdef Response _begin(self, Channel channel, Request request)
     cdef object _serve(self, Channel channel, Request request)
@@ -23,6 +23,8 @@ cdef class Waiting(Loop):
     cdef object _complete(self, Channel channel, Response response)
     cdef object _finish(self, Channel channel)
 
+    @cython.locals(before=double, began=double, may_sleep=bint)
+    cdef object _wait(self)
     cdef bint _has_work(self) except -1
     cdef bint _is_overdue(self, Channel channel)
     cdef object _enqueue(self, Channel channel, Request request, Py_ssize_t limit)

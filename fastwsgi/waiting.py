@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Waiting"]
 
+_SLEEP = 0.001  # seconds; a look for events that takes longer has found none at first
+
 
 class Waiting(Loop):
     """The loop with a queue for the app. The engine derives from it."""
@@ -50,6 +52,7 @@ class Waiting(Loop):
         self._wake: Any = wake
         self._max_queue = cfg.max_queue or ANY_NUMBER
         self._queue_timeout = cfg.queue_timeout or NEVER
+        self._looked = 0.0  # who waits for the app and is seen to hang up has not done so before
 
     # What the engine does.
 
@@ -74,6 +77,16 @@ class Waiting(Loop):
         raise NotImplementedError
 
     # The queue.
+
+    def _wait(self) -> None:
+        if not self._waiting:
+            Loop._wait(self)  # noqa: SLF001 - a method of C knows no super()
+            return
+        before, may_sleep = self._polled, not self._seats.has_room()
+        began = self._io.monotonic() if may_sleep else NEVER
+        Loop._wait(self)  # noqa: SLF001 - see above
+        # What ends a sleep has come just then. Without one, it may have come while the app was called.
+        self._looked = self._polled if self._polled - began > _SLEEP else before
 
     def _has_work(self) -> bool:
         return bool(self._waiting) and (self._seats.is_next(self._wake) or self._is_overdue(self._waiting[0]))

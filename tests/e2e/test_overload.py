@@ -152,3 +152,20 @@ def test_a_client_that_only_ends_its_side_is_served(live: Callable[..., LiveServ
         gate.open()
         assert peer.response().text == "ok"
         assert late.response().text == "ok"
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_client_that_ends_its_side_at_once_is_served_though_that_is_seen_late(
+    live: Callable[..., LiveServer], gate: Gate, engine: str
+) -> None:
+    """Who reads its requests is in the app meanwhile, for longer than a client is thought to have given up in."""
+    server = live(APP, *arguments(engine))
+    with ExitStack() as stack:
+        fill(server, gate, engine, stack)
+        first, second = (stack.enter_context(server.connect()) for _ in range(2))
+        first.send(head("/sleep?0.3"))
+        second.send(GET)
+        second.sock.shutdown(socket.SHUT_WR)
+        gate.open()
+        assert first.response().text == "ok"
+        assert second.response().text == "ok"
