@@ -163,6 +163,7 @@ def look(connection: Any) -> tuple[Any, ...]:
     return (
         *(connection.state, connection.served, connection.unread, connection.deadline, connection.pending()),
         *(connection.is_over(), connection.is_idle(), connection.wants_more(), connection.ahead()),
+        *(connection.is_at_rest(), connection.is_closing(), connection.is_streaming()),
     )
 
 

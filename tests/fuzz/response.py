@@ -224,8 +224,8 @@ class Run:
         request.method = program.method
         request.keep_alive = program.keep_alive
         self.out: list[Any] = []
-        self.response: Any = twin.Response.__new__(twin.Response)
-        self.response.begin(endpoint, request, self.out, self, True, copy_context())
+        self.response = twin.Response.__new__(twin.Response)
+        self.response.begin(endpoint, request, self.out, self, copy_context())
         self.response.run(self._app)
         turns = 0
         while self.response.state != DONE:
@@ -373,6 +373,8 @@ def check(data: bytes) -> None:
     for number in range(4):
         if number == 3:
             program.change()
+            for target in endpoints:
+                target.keeps_alive = False  # as when a worker stops
         runs = [Run(twin, target, program) for twin, target in zip(BOTH, endpoints, strict=True)]
         found, other = (one.facts() for one in runs)
         for name, value in found.items():

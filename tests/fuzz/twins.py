@@ -11,10 +11,18 @@ import sys
 from importlib.machinery import SOURCE_SUFFIXES, FileFinder, SourceFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import fastwsgi
 from fastwsgi import _impl
+
+if TYPE_CHECKING:  # of one of the two, so that mypy sees a target that is behind the package
+    from fastwsgi.connection import Connection
+    from fastwsgi.endpoint import Endpoint
+    from fastwsgi.forwarding import Forwarding
+    from fastwsgi.proxy_header import ProxyProtocol
+    from fastwsgi.request import Limits, Request
+    from fastwsgi.response import Response
 
 __all__ = ["BOTH", "COMPILED", "PURE", "Twin"]
 
@@ -32,15 +40,15 @@ class Twin:
         self.Parser: Any = impl.Parser
         self.Serializer: Any = impl.Serializer
         self.Lines: Any = impl.Lines
-        self.Connection: Any = self.module("connection").Connection
-        self.Response: Any = self.module("response").Response
-        self.Endpoint: Any = self.module("endpoint").Endpoint
+        self.Connection: type[Connection] = self.module("connection").Connection
+        self.Response: type[Response] = self.module("response").Response
+        self.Endpoint: type[Endpoint] = self.module("endpoint").Endpoint
         request: Any = self.module("request")
-        self.Request: Any = request.Request
-        self.Limits: Any = request.Limits
-        self.Forwarding: Any = self.module("forwarding").Forwarding
+        self.Request: type[Request] = request.Request
+        self.Limits: type[Limits] = request.Limits
+        self.Forwarding: type[Forwarding] = self.module("forwarding").Forwarding
         self.HTTPError: Any = self.module("errors").HTTPError
-        self.ProxyProtocol: Any = self.module("proxy_header").ProxyProtocol
+        self.ProxyProtocol: type[ProxyProtocol] = self.module("proxy_header").ProxyProtocol
         wsgi: Any = self.module("wsgi")
         self.base_environ: Any = wsgi.base_environ
         self.FileWrapper: Any = wsgi.FileWrapper
