@@ -461,7 +461,7 @@ cdef class Parser:
             # are not kept, and a Content-Length is read anew each time.
             if found.hash != 0 and meaning not in (COOKIE, SECRET, CONTENT_LENGTH):
                 memo = slot_of(self.memos, found.hash)
-                if memo.candidate == found.hash:
+                if memo.candidate == found.hash and (name.size != 0 or not http11.is_secret(lowered[:name_size])):
                     remember(memo, found, key, value, meaning)
                     self.changes += 1
                 memo.candidate = found.hash

@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Body"]
 
+_MOST_PARTS = 256
+
 
 class Body:
     """The collector of one body."""
 
-    __slots__ = ("_file", "_limit", "_open_spool", "_parts", "_spool_at", "size")
+    __slots__ = ("_file", "_gathered", "_limit", "_open_spool", "_parts", "_spool_at", "size")
 
     def __init__(self, limit: int, spool_at: int, open_spool: Callable[[], Any]) -> None:
         """Start empty.
@@ -33,6 +35,7 @@ class Body:
         self._spool_at = spool_at
         self._open_spool = open_spool
         self._parts: list[bytes] | None = []
+        self._gathered: BytesIO | None = None  # parts that came before: as objects, small ones take much room
         self._file: Any = None
 
     def expect(self, nbytes: int) -> None:
@@ -47,11 +50,13 @@ class Body:
         if self._parts is not None:
             self._parts.append(data)
             if self.size <= self._spool_at:
+                if len(self._parts) > _MOST_PARTS:
+                    self._gather()
                 return
         try:
             if self._parts is not None:
                 self._file = self._open_spool()
-                self._file.writelines(self._parts)
+                self._file.write(self._whole())
                 self._parts = None
             else:
                 self._file.write(data)
@@ -61,9 +66,10 @@ class Body:
     def open(self) -> Any:
         """Return what was collected as a binary file at its beginning, for `wsgi.input`."""
         if self._parts is not None:
-            parts, self._parts = self._parts, None
             # BytesIO shares the memory of a bytes object until somebody writes.
-            return BytesIO(parts[0] if len(parts) == 1 else b"".join(parts))
+            whole = BytesIO(self._whole())
+            self._parts = None
+            return whole
         try:
             self._file.seek(0)
         except OSError as error:
@@ -72,8 +78,25 @@ class Body:
 
     def take(self) -> bytes:
         """Return what has come since the last call, of a body that is never spooled."""
-        parts, self._parts = self._parts, []
-        return b"".join(parts or ())
+        piece = self._whole()
+        self._parts = []
+        return piece
+
+    def _gather(self) -> None:
+        """Have no more parts, but their bytes together."""
+        if self._gathered is None:
+            self._gathered = BytesIO()
+        self._gathered.writelines(self._parts or ())
+        self._parts = []
+
+    def _whole(self) -> bytes:
+        """Return all that is in memory."""
+        parts = self._parts or []
+        if self._gathered is not None:
+            self._gather()
+            parts = [self._gathered.getvalue()]
+            self._gathered = None
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def close(self) -> None:
         """Let go of the temporary file, if there is one; it has no name, so nothing remains."""

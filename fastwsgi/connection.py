@@ -423,7 +423,9 @@ class Connection:
         if self.state == PROXY and self._endpoint.open_tunnel is not None:
             self.reject()  # before TLS, a client would not understand
             return
-        page = error_page(self._endpoint.serializer, error.status)
+        # RFC 9110 §9.3.2: no content for HEAD, as far as it is known to be one.
+        is_head = policy.is_head(head or b"") if self._request is None else self._request.is_head
+        page = error_page(self._endpoint.serializer, error.status, is_head=is_head)
         self.out.append(page)
         self._log(http11.status_text(error.status), head, size_of_body(page))
         self.state = CLOSING

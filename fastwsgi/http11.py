@@ -53,8 +53,20 @@ _COMMON_FIELDS: Final = """
 COMMON_FIELDS: Final = tuple(_COMMON_FIELDS.split())
 """Fields that are met often: their environ keys are made once."""
 
-SECRET_FIELDS: Final = frozenset(("authorization", "cookie", "proxy-authorization"))
-"""Fields whose values are kept no longer than their request."""
+_SECRET: Final = re.compile(
+    rb"auth|token|secret|key|session|passw|credential|jwt|csrf|xsrf|signature|assertion|cookie"
+)
+
+
+def is_secret(name: bytes) -> bool:
+    """Return whether a field may hold what only its client should know, to judge by its name, lower-cased."""
+    return _SECRET.search(name) is not None
+
+
+SECRET_FIELDS: Final = frozenset(
+    name for name in ("proxy-authorization", *COMMON_FIELDS) if is_secret(name.encode())
+)
+"""Those that are met often; the values of secret fields are kept no longer than their request."""
 
 # --- responses -------------------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .forwarding import Forwarding
     from .request import Limits
 
-__all__ = ["HARD_LIMIT", "build", "environ_key", "frame", "outline", "read"]
+__all__ = ["HARD_LIMIT", "build", "environ_key", "frame", "is_head", "outline", "read"]
 
 _CR: Final = 13
 _TOKEN: Final = frozenset(http11.TOKEN_CHARS)
@@ -47,15 +47,12 @@ def frame(buffer: bytes | bytearray, begin: int, searched: int, limits: Limits) 
         return begin, 0
     if buffer[begin] not in _TOKEN:
         raise HTTPError(400, "request does not begin with a method")
-    if searched:
-        start = buffer.rfind(b"\n", begin) + 1
-        if start < searched and buffer.find(b"\n", searched) < 0:
-            # Nothing but the last line has grown, which had begun: it is counted already.
-            _check_line(limits, size - max(start, begin), is_first=start <= begin)
-            _check_size(size - begin, limits)
-            return begin, 0
     start = begin
     count = 0
+    if searched > begin:
+        # The lines that were whole by then have been looked at.
+        start = max(buffer.rfind(b"\n", begin, searched) + 1, begin)
+        count = buffer.count(b"\n", begin, start)
     while True:
         newline = buffer.find(b"\n", start)
         if count and limits.fields and count > limits.fields and _is_field(buffer, start):
@@ -107,6 +104,11 @@ def read(head: bytes) -> tuple[bytes, bytes, bytes, bytes, list[tuple[bytes, byt
         fields.append((field[1], field[2].strip(b" \t")))
     method, target, major, minor = match.groups()
     return method, target, major, minor, fields
+
+
+def is_head(head: bytes | bytearray) -> bool:
+    """Return whether a head that may be refused, or is not whole, is that of a HEAD request."""
+    return head[:7].removeprefix(b"\r\n").startswith(b"HEAD ")
 
 
 def outline(head: bytes | bytearray) -> dict[str, str]:
@@ -221,6 +223,7 @@ def _set_fields(
     """Set the HTTP_ keys; return the values of the fields that frame or steer the message."""
     environ = request.environ
     framing: dict[str, list[bytes]] = {}
+    repeated: dict[str, list[str]] = {}  # joined once: a thousand of one name are not copied a thousand times
     for raw_name, value in fields:
         name = raw_name.lower()
         if b"_" in name and (forwarding is None or not forwarding.takes(name)):
@@ -243,10 +246,12 @@ def _set_fields(
             key = environ_key(name)
         text = value.decode("latin-1")
         if key in environ:
-            # RFC 9110 §5.3; cookies have a separator of their own (RFC 6265 §4.2.1).
-            separator = "; " if name == b"cookie" else ", "
-            text = f"{environ[key]}{separator}{text}"
-        environ[key] = text
+            repeated.setdefault(key, [environ[key]]).append(text)
+        else:
+            environ[key] = text
+    for key, texts in repeated.items():
+        # RFC 9110 §5.3; cookies have a separator of their own (RFC 6265 §4.2.1).
+        environ[key] = ("; " if key == "HTTP_COOKIE" else ", ").join(texts)
     return framing
 
 

@@ -142,6 +142,9 @@ class Response:
                     raise exc_info[1].with_traceback(exc_info[2])
             finally:
                 exc_info = None  # breaks the cycle of traceback and frame
+        elif self.state == DONE:
+            msg = "start_response() after the response has ended"
+            raise AssertionError(msg)
         elif self._block is not None:
             msg = "start_response() was called a second time without exc_info"
             raise AssertionError(msg)

@@ -25,7 +25,7 @@ FLOORS = {
     " deadlines body chunked endpoint wsgi response connection hooks.views",
     2: "gil green stacks _io_py _io _places_py _places _lock_py _lock _courier_py _courier"
     " logs.access_format _lines_py _lines _impl processes.stdio processes.signals processes.fork processes.title"
-    " processes.report processes.memory processes.pidfile processes.environment processes.socket_file"
+    " processes.report processes.memory processes.pidfile processes.environment processes.socket_file processes.root_file"
     " processes.identity processes.daemon processes.watcher processes.sockets processes.origin processes.launch"
     " processes.systemd processes.scoreboard processes.in_flight"
     " logs.log_file logs.access_log logs.logconfig logs.statsd logs.syslog"

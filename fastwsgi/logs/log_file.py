@@ -5,10 +5,11 @@ Must not know: what is written to them, signals. Invariant: reopening loses noth
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 from typing import TYPE_CHECKING, Final
+
+from ..processes.root_file import open_as_root
 
 if TYPE_CHECKING:
     from io import TextIOWrapper
@@ -44,28 +45,11 @@ def share_names() -> None:
 def open_log(path: str) -> int:
     """Open a log file to append to; return its descriptor.
 
-    Root follows another user's link only to a file of that user's: the folder may belong to the workers'
-    user, who could have anything written anywhere by it.
-
     Raises:
-        OSError: it cannot be opened, or root does not follow the link that it is.
+        OSError: it cannot be opened, or root does not follow the links on the way.
     """
-    if os.geteuid() != 0:
-        return os.open(path, _FLAGS | os.O_CREAT, _MODE)
-    try:
-        return os.open(path, _FLAGS | os.O_CREAT | os.O_NOFOLLOW, _MODE)
-    except OSError as exc:
-        if not os.path.islink(path):
-            raise exc from None
-    maker = os.lstat(path).st_uid
-    if maker == 0:
-        return os.open(path, _FLAGS | os.O_CREAT, _MODE)
-    fd = os.open(path, _FLAGS)
-    if os.fstat(fd).st_uid != maker:
-        os.close(fd)
-        why = "it is another user's link to a file that is not that user's"
-        raise PermissionError(errno.EPERM, why, path)
-    return fd
+    flags = _FLAGS | os.O_CREAT
+    return os.open(path, flags, _MODE) if os.geteuid() != 0 else open_as_root(path, flags)
 
 
 class LogFileHandler(logging.FileHandler):

@@ -22,6 +22,7 @@ __all__ = ["Statsd"]
 
 _PORT = 8125
 _MOST = 1432  # bytes of a datagram: with its headers it fits the 1500 of Ethernet, and of VPNs
+_MOST_WAITING = 1024  # lines
 
 
 class Statsd:
@@ -48,6 +49,8 @@ class Statsd:
     ) -> None:
         """Count a request that is over, as AccessLog.log is told of it."""
         del environ, headers, nbytes
+        if len(self._lines) > _MOST_WAITING:
+            self.flush()
         self._lines += (
             self._line("gunicorn.request.duration", round(seconds * 1e3, 3), "ms"),
             self._line("gunicorn.requests", 1, "c|@1.0"),

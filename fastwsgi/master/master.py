@@ -62,6 +62,7 @@ __all__ = ["Master"]
 SLOTS: Final = 1024
 """Records on the scoreboard, so the most workers at a time; unused ones cost nothing."""
 
+LAST_READS: Final = 16  # of what a worker that has ended has said
 _SIGNALS: Final = ("CHLD", "TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "WINCH", "TTIN", "TTOU")
 
 
@@ -272,9 +273,8 @@ class Master:
                 continue
             hand.record.clear(time.monotonic())  # nobody is to leave connections to it
             self._hooks.child_exit(hand.pid)
-            # Its last words may still be on the way.
-            while self._hear(hand):
-                pass
+            # Its last words may still be on the way; those of a child that it has left may have no end.
+            all(self._hear(hand) for _ in range(LAST_READS))
             self._hang_up(hand)
             now = time.monotonic()
             self._carry_out(self._machine.worker_exited(ending.pid, ending.code, ending.signal, now))

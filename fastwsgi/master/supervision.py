@@ -203,7 +203,7 @@ class Supervisor:
             # A signal from outside is no failure of the application; a crash while it is imported is one.
             own_fault = code or signal in CRASHES
             actions += self._boot_ended(worker, now, worker.failure or (EXIT_WORKER_BOOT if own_fault else 0))
-        elif worker.state is WorkerState.READY and (code or signal not in ("", "KILL")):
+        elif worker.state is WorkerState.READY and signal != "KILL":
             # KILL is the administrator, or the system's want of memory: replaced at once.
             young = now - worker.ready_at < YOUNG
             actions += slow_down(self._crashes.failed(now)) if young else []

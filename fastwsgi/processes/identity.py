@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import ConfigError
+from .root_file import open_as_root
 
 if TYPE_CHECKING:
     from ..config.settings import Config
@@ -104,8 +105,8 @@ class Identity(NamedTuple):
         return self.is_other and os.geteuid() == 0
 
     def _own_file(self, path: str) -> None:
-        # Links are not followed: whoever can write to the folder would have any file given to them.
-        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        # A link to the file is not followed: whoever can write to the folder would get any file by it.
+        fd = open_as_root(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             found = os.fstat(fd)
             if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:

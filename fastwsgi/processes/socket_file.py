@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -74,5 +75,6 @@ class SocketFile(NamedTuple):
             os.close(fd)
 
     def _compare(self, found: os.stat_result) -> None:
-        if (found.st_dev, found.st_ino) != (self.device, self.inode):
+        # No socket: it was put there before we looked for the first time, as another name of somebody's file.
+        if (found.st_dev, found.st_ino) != (self.device, self.inode) or not stat.S_ISSOCK(found.st_mode):
             raise FileNotFoundError(errno.ENOENT, "another file is in the socket's place", self.path)

@@ -251,8 +251,11 @@ def _remove_stale(path: str) -> None:
 
 def _adopt(address: Address, backlog: int) -> Listener:
     """Take over a descriptor that whoever started us has bound."""
-    # Of our own, so that the number stays open for a later start of the same process.
-    return adopt(os.dup(address.fd), address.text, backlog=backlog)
+    # Of our own, so that the number stays open for a later start of the same process. It is not for programs
+    # that the application runs.
+    listener = adopt(os.dup(address.fd), address.text, backlog=backlog)
+    os.set_inheritable(address.fd, False)
+    return listener
 
 
 def adopt(fd: int, address: str = "", *, backlog: int, made: SocketFile | None = None) -> Listener:

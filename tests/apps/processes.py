@@ -27,6 +27,21 @@ def garble() -> None:
             pass  # no socket, or one that only listens
 
 
+def flood() -> None:
+    """Leave a child that reports to the master without end, and exit."""
+    if os.fork() == 0:
+        for fd in map(int, os.listdir("/proc/self/fd")):
+            try:
+                with socket.socket(fileno=os.dup(fd)) as sock:
+                    if sock.family == socket.AF_UNIX:
+                        sock.setblocking(True)
+                        while True:
+                            sock.sendall(b'[-1, "", ""]\n' * 1000)
+            except OSError:
+                pass  # no socket; or the master has hung up
+    os._exit(0)
+
+
 def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     path, query = environ["PATH_INFO"], environ["QUERY_STRING"]
     body = str(os.getpid())
@@ -41,6 +56,8 @@ def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[byt
         os._exit(int(query))
     elif path == "/garble":
         garble()
+    elif path == "/flood":
+        flood()
     elif path == "/loaded-by":
         body = str(LOADED_BY)
     elif path == "/environ":

@@ -463,6 +463,15 @@ def test_a_worker_that_talks_nonsense_is_replaced(live: Callable[..., LiveServer
     assert int(server.get().text) in set(children(server.pid)) - {before}
 
 
+def test_a_child_that_a_worker_leaves_does_not_keep_the_master(live: Callable[..., LiveServer]) -> None:
+    """What it reports in the worker's name has no end; the master hangs up."""
+    server = live(APP)
+    (before,) = wait_for_workers(server, 1)
+    server.exchange(GET % b"/flood")
+    wait_for_end(before)
+    assert int(server.get().text) != before
+
+
 def test_crash_loop_slows_down(live: Callable[..., LiveServer]) -> None:
     server = live(APP)
     for _ in range(2):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import tempfile
+import tracemalloc
 from typing import IO
 
 import pytest
@@ -27,6 +28,39 @@ def test_in_memory(pieces: list[bytes]) -> None:
     assert body.size == len(b"".join(pieces))
     assert body.open().read() == b"".join(pieces)
     body.close()
+
+
+@pytest.mark.parametrize("spool_at", [1 << 20, 2500])
+@pytest.mark.parametrize("count", [256, 257, 1000, 3000])
+def test_many_small_pieces(count: int, spool_at: int) -> None:
+    pieces = [b"%d" % (number % 10) for number in range(count)]
+    body = Body(0, spool_at, tempfile.TemporaryFile)
+    for piece in pieces:
+        body.write(piece)
+    assert body.open().read() == b"".join(pieces)
+    body.close()
+
+
+def test_many_small_pieces_taken_one_by_one() -> None:
+    body = Body(0, 1 << 20, no_spool)
+    for count in (3, 1000, 0, 1):
+        for number in range(count):
+            body.write(b"%d" % (number % 10))
+        assert body.take() == b"".join(b"%d" % (number % 10) for number in range(count))
+
+
+def test_small_pieces_take_no_more_room_than_their_bytes() -> None:
+    """As objects, chunks of two bytes would take thirty times as much."""
+    data = bytes(range(256)) * 400
+    body = Body(0, 1 << 20, no_spool)
+    tracemalloc.start()
+    try:
+        for start in range(0, len(data), 2):
+            body.write(data[start : start + 2])
+        assert tracemalloc.get_traced_memory()[1] < 3 * len(data)
+    finally:
+        tracemalloc.stop()
+    assert body.open().read() == data
 
 
 @pytest.mark.parametrize("pieces", [[b"x" * 101], [b"a" * 60, b"b" * 60, b"c"]])

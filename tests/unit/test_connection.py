@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastwsgi import _impl
+from fastwsgi import _impl, policy
 from fastwsgi.connection import Connection
 from fastwsgi.endpoint import Endpoint
 from fastwsgi.errors import HTTPError
@@ -319,6 +319,56 @@ def test_too_large_is_refused_as_soon_as_it_is_known(kind: str) -> None:
     assert connection.receive(head, 1.0) is None
     assert statuses(connection) == [413]
     assert connection.is_closing()
+
+
+@pytest.mark.parametrize("start", [b"HEAD ", b"\r\nHEAD "])
+@pytest.mark.parametrize(
+    ("rest", "status"),
+    [
+        (b"/ HTTP/1.1\r\n\r\n", 400),
+        (b"/ HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab", 408),
+        (b"/ HTTP/1.1\r\nHo", 408),
+    ],
+)
+def test_a_refusal_of_head_has_no_content(start: bytes, rest: bytes, status: int) -> None:
+    """RFC 9110 §9.3.2."""
+    connection = fresh(endpoint())
+    connection.receive(start + rest, 1.0)
+    if not connection.is_closing():
+        connection.time_out()
+    assert statuses(connection) == [status]
+    (page,) = connection.out
+    assert page.endswith(b"\r\n\r\n")
+    assert b"Content-Length: 0" not in page
+
+
+def test_a_field_by_itself_each_time_is_looked_at_once() -> None:
+    """Where no limit is set, thousands may come: the lines before are not gone through again for each."""
+    calls = 0
+
+    class Counted(bytearray):
+        def find(self, *args: Any) -> int:
+            nonlocal calls
+            calls += 1
+            return super().find(*args)
+
+    buffer = Counted(b"GET / HTTP/1.1\r\n")
+    limits = Limits(fields=0)
+    for _ in range(1000):
+        searched = len(buffer)
+        buffer += b"a: b\r\n"
+        assert policy.frame(buffer, 0, searched, limits) == (0, 0)
+    assert calls == 2000
+
+
+def test_fields_of_one_name_without_end() -> None:
+    count = 20_000
+    target = endpoint(fields=0)
+    data = GET[:-2] % 1 + b"a: b\r\n" * count + b"Cookie: c\r\n" * 3 + b"\r\n"
+    request = fresh(target).receive(data, 1.0)
+    assert request is not None
+    assert request.environ["HTTP_A"] == ", ".join(["b"] * count)
+    assert request.environ["HTTP_COOKIE"] == "c; c; c"
 
 
 def test_no_body_is_the_shared_empty_input() -> None:

@@ -369,6 +369,76 @@ def test_root_does_not_follow_links_of_others_to_what_is_not_theirs(tmp_path: Pa
 
 
 @ROOT_ONLY
+@pytest.mark.parametrize("maker", [12345, 0])
+def test_root_does_not_follow_links_of_others_in_the_place_of_a_folder(tmp_path: Path, maker: int) -> None:
+    """Whoever has the folder above may have log files made, and given away, in any other by it."""
+    mine, theirs = tmp_path / "mine", tmp_path / "theirs"
+    mine.mkdir()
+    theirs.mkdir()
+    path = theirs / "logs" / "log"
+    path.parent.symlink_to(mine)
+    os.lchown(path.parent, maker, maker)
+    os.chown(theirs, 12345, 12345)
+    if maker == 0:
+        path.parent.unlink()
+        path.parent.symlink_to("../mine/../mine")  # root's own may lead anywhere
+        AccessLog.open(str(path), URI).close()
+        assert (mine / "log").exists()
+        return
+    with pytest.raises(PermissionError, match="another user's link"):
+        AccessLog.open(str(path), URI)
+    assert not list(mine.iterdir())
+    os.chown(mine, maker, maker)
+    AccessLog.open(str(path), URI).close()
+    assert (mine / "log").exists()
+
+
+@ROOT_ONLY
+def test_root_opens_no_file_of_others_under_another_name(tmp_path: Path) -> None:
+    precious, folder = tmp_path / "precious", tmp_path / "folder"
+    precious.touch()
+    folder.mkdir()
+    os.chown(folder, 12345, 12345)
+    (folder / "log").hardlink_to(precious)
+    with pytest.raises(PermissionError, match="another name"):
+        AccessLog.open(str(folder / "log"), URI)
+    os.chown(precious, 12345, 12345)
+    AccessLog.open(str(folder / "log"), URI).close()
+
+
+@ROOT_ONLY
+def test_another_users_fifo_does_not_hold_up_root(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    os.mkfifo(path)
+    os.chown(path, 12345, 12345)
+    with pytest.raises(OSError, match=r"FIFO|No such device"):  # without a reader, and with one
+        AccessLog.open(str(path), URI)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with pytest.raises(PermissionError, match="FIFO"):
+        AccessLog.open(str(path), URI)
+    os.chown(path, 0, 0)
+    log = AccessLog.open(str(path), URI)
+    request(log, "/1")
+    log.close()
+    assert os.read(reader, 100) == b"/1\n"
+    os.close(reader)
+
+
+@ROOT_ONLY
+def test_links_in_a_circle(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(OSError, match="symbolic links"):
+        AccessLog.open(str(tmp_path / "a"), URI)
+
+
+@ROOT_ONLY
+def test_standard_output_by_its_name() -> None:
+    AccessLog.open("/dev/stdout", URI).close()
+    AccessLog.open("/dev/null", URI).close()
+
+
+@ROOT_ONLY
 def test_reopen_leaves_a_file_that_a_link_was_put_in_place_of(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -328,6 +328,21 @@ def test_a_field_too_many_is_refused_when_it_begins(implementation: Any) -> None
     assert pieces(parser, data + b"\rC", [len(data), len(data) + 1], BASES[0]) is None
 
 
+SECRETS = ("Cookie", "Authorization", "Proxy-Authorization", "X-Api-Key", "X-CSRFToken", "X-Some-Session-Id")
+
+
+@pytest.mark.skipif(not _impl.compiled, reason="the pure parser remembers nothing")
+@pytest.mark.parametrize("name", [*SECRETS, "X-Colour"])
+def test_secrets_are_not_remembered(name: str) -> None:
+    """What is remembered is one object in every environ."""
+    parser = _impl.Parser(LIMITS[0], FORWARDING)
+    data = f"GET / HTTP/1.1\r\nHost: a\r\n{name}: mine\r\n\r\n".encode()
+    requests = [parser.parse(data, 0, BASES[0], "192.0.2.1", "1", False) for _ in range(6)]
+    key = "HTTP_" + name.upper().replace("-", "_")
+    values = {id(request.environ[key]) for request in requests if request is not None}
+    assert (len(values) == len(requests)) == (name in SECRETS)
+
+
 LINES = (
     "Host: a",
     "Host: b",

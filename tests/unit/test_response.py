@@ -285,6 +285,19 @@ def test_headers_are_the_apps_in_its_order() -> None:
     assert Run(app).head.startswith(b"HTTP/1.1 200 OK\r\nSet-Cookie: a=1\r\nX-B: 2\r\nSet-Cookie: c=3\r\n")
 
 
+def test_start_response_after_the_end() -> None:
+    kept = []
+
+    def app(_environ: object, start_response: Any) -> Any:
+        kept.append(start_response)
+        raise ValueError
+
+    answer = Run(app).raw
+    with pytest.raises(AssertionError, match="has ended"):
+        kept[0]("200 OK", [])
+    assert answer.startswith(b"HTTP/1.1 500 ")
+
+
 @pytest.mark.parametrize("late", [False, True])
 def test_a_second_start_response_replaces_the_first_with_exc_info_only(late: bool) -> None:
     def app(_environ: object, start_response: Any) -> Any:

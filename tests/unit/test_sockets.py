@@ -458,7 +458,9 @@ def test_abstract_listener() -> None:
 def test_inherited_descriptor() -> None:
     with socket.socket() as given:
         given.bind(("127.0.0.1", 0))
+        given.set_inheritable(True)
         listener = listen(f"fd://{given.fileno()}", backlog=10)
+        assert not given.get_inheritable()  # by programs that the application runs
         assert listener.address == f"fd://{given.fileno()}"
         assert listener.server_port == str(given.getsockname()[1])
         connect(listener)

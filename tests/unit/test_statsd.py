@@ -86,6 +86,13 @@ def test_a_long_batch_is_several_datagrams_of_whole_lines(daemon: socket.socket,
     assert got == REQUEST * 100
 
 
+def test_what_is_not_flushed_does_not_grow_for_ever(daemon: socket.socket, make: Make) -> None:
+    statsd = make(daemon)
+    for _ in range(500):
+        finish(statsd)
+    assert lines(daemon)[:3] == REQUEST
+
+
 def test_other_figures_go_out_at_once(daemon: socket.socket, make: Make) -> None:
     statsd = make(daemon)
     statsd.gauge("g", 5)
