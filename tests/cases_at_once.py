@@ -19,7 +19,9 @@ FAILURES: Final = 3
 """After so many, what is wrong is wrong with all of them, and nobody waits for the rest."""
 
 
-def for_each(cases: Iterable[tuple[str, Case]], check: Callable[[Case], object]) -> int:
+def for_each(
+    cases: Iterable[tuple[str, Case]], check: Callable[[Case], object], at_once: int = AT_ONCE
+) -> int:
     """Call `check` with each of the named cases, on threads; return how many there were."""
     failures: list[str] = []
 
@@ -32,7 +34,7 @@ def for_each(cases: Iterable[tuple[str, Case]], check: Callable[[Case], object])
         except Exception:
             failures.append(f"{name}:\n{traceback.format_exc()}")
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(at_once) as pool:
         count = sum(1 for _ in pool.map(attempt, cases))
     assert not failures, "\n".join(failures)
     return count

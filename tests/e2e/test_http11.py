@@ -13,13 +13,15 @@ import pytest
 
 from tests.apps.ranges import CONTENT
 from tests.cases_at_once import for_each
-from tests.live import DEADLINE, TLS, LiveServer, head
+from tests.live import DEADLINE, ENGINE, TLS, LiveServer, head
 from tests.processes import eventually
 from tests.programs import Port, needs, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from tests.gate import Gate
 
     Start = Callable[..., LiveServer]
 
@@ -120,6 +122,27 @@ def test_no_app_is_called_for_a_part_of_a_request(recording: LiveServer, framed:
     for_each([(str(cut), cut) for cut in range(len(whole))], check)
     assert f"/part-{len(framed[1])}".encode() not in recording.get("/seen").body
     assert recording.request(whole).body.endswith(b" hello")
+
+
+# --- pipelining (RFC 9112 §9.3.2) ---------------------------------------------------------------------------
+
+
+@pytest.mark.skipif("gevent" in ENGINE, reason="whoever waits at the gate holds all greenlets")
+@pytest.mark.parametrize("closes", [False, True])
+def test_no_app_is_called_before_the_one_before_has_answered(live: Start, gate: Gate, closes: bool) -> None:
+    """Nor at all, if that was the last: what a thread has read ahead is thrown away (CVE-2024-49768)."""
+    server = live("tests.apps.recording:app", "--threads", "4")
+    with server.connect() as peer:
+        fields = ["Connection: close"] if closes else []
+        peer.send(head(f"/wait/1?{gate.path}", *fields) + head("/behind"), head("/last", "Connection: close"))
+        gate.wait_for_arrival()
+        assert b"/behind" not in server.get("/seen").body
+        gate.open()
+        assert peer.response().body == b"/wait/1 "
+        if not closes:
+            assert [peer.response().body for _ in range(2)] == [b"/behind ", b"/last "]
+        assert peer.is_closed()
+    assert (b"/behind" in server.get("/seen").body) is not closes
 
 
 # --- names with an underscore (CVE-2015-0219) ---------------------------------------------------------------
