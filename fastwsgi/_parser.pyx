@@ -381,9 +381,10 @@ cdef class Parser:
                 scheme = meaning
         if version and not has_host:
             return None
-        self.scheme = None if scheme == PLAIN else HTTPS if scheme == SECURE else HTTP
         if scheme != PLAIN and trusted:
-            PyDict_SetItem(environ, URL_SCHEME, self.scheme)
+            PyDict_SetItem(environ, URL_SCHEME, HTTPS if scheme == SECURE else HTTP)
+        if self.hears:
+            self.scheme = None if scheme == PLAIN else <str>environ[URL_SCHEME]
         if known != 0 and not is_known:
             # Taken in at the second sight, as lines are.
             if habit.candidate == hash and known <= MAX_HABIT:

@@ -101,13 +101,17 @@ class Peer:
         *,
         receive_buffer: int = 0,
         tls: ssl.SSLContext | None = None,
+        source: str = "",
     ) -> None:
+        """Connect to an address, from another one of this machine if `source` names it."""
         family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
         self.sock = socket.socket(family, socket.SOCK_STREAM)
         if receive_buffer:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.sock.settimeout(DEADLINE)
         try:
+            if source:
+                self.sock.bind((source, 0))
             self.sock.connect(address)
             if tls is not None:
                 # An end without a word of farewell is an error, as a reset is.

@@ -63,8 +63,8 @@ def haproxy(
     port = Port()
     config = substituted(
         "haproxy/haproxy.cfg",
-        ("127.0.0.1:8001", "{}:{}".format(*servers[0].address)),
-        ("127.0.0.1:8002", "{}:{}".format(*servers[1].address)),
+        ("127.0.0.1:8001", place_of(servers[0])),
+        ("127.0.0.1:8002", place_of(servers[1])),
         ("bind :80\n", f"bind {port.text}\n"),
         ("inter 2s", "inter 50ms"),
         ("timeout check 2s", "timeout check 60s"),
@@ -79,6 +79,11 @@ def haproxy(
         wanted = ["L7OK" if is_http else "L4OK"] * 2
         eventually(lambda: checks(folder) == wanted)
         yield port
+
+
+def place_of(server: LiveServer) -> str:
+    address = server.address
+    return f"unix@{address}" if isinstance(address, str) else "{}:{}".format(*address)
 
 
 def checks(folder: Path) -> list[str]:

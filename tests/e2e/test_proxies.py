@@ -165,6 +165,31 @@ def test_a_proxy_header_of_a_peer_that_may_send_none(live: Start) -> None:
     server.wait_for_log("Refused 127.0.0.1 with 403: it is not in proxy_allow_ips")
 
 
+def test_proxy_headers_however_they_come(live: Start) -> None:
+    """Whole and byte by byte, with requests behind it; a second one is not a request, and not a header."""
+    server = live(ECHO, "--proxy-protocol", "auto")
+    requests = head("/1") + head("/2", "Connection: close")
+    for header in (SENT, SENT_V2, LOCAL, LOCAL[:-1] + b"\x07garbage", b"PROXY UNKNOWN ffff::1 x\r\n", b""):
+        is_told = header in (SENT, SENT_V2)
+        for step in (1, 1000):
+            with server.connect() as peer:
+                data = header + requests
+                peer.send(*(data[begin : begin + step] for begin in range(0, len(data), step)))
+                for target in ("/1", "/2"):
+                    found = environ(peer.response())
+                    assert found["PATH_INFO"] == target
+                    assert found["REMOTE_ADDR"] == ("203.0.113.9" if is_told else "127.0.0.1")
+                assert peer.is_closed()
+        for second in (SENT, SENT_V2, LOCAL, b"PROXY UNKNOWN\r\n"):
+            if header:
+                assert server.exchange(header + second + head("/")).startswith(b"HTTP/1.1 400 ")
+            with server.connect() as peer:
+                peer.send(header + head("/1") + second + head("/evil"))
+                assert environ(peer.response())["PATH_INFO"] == "/1"
+                assert peer.response().status == 400
+                assert peer.is_closed()
+
+
 def test_whoever_connects_and_closes_is_not_worth_a_line(live: Start) -> None:
     """As health checks over TCP do, with a PROXY header or without."""
     server = live(ECHO, "--proxy-protocol", "auto", "--access-logfile", "-")
