@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tests.soak.trial import Trial
 
 MOST_FAULTS: Final = 40
+MOST_SAMPLES: Final = 60
 
 
 def minute(trials: list[Trial], began: float, before: dict[str, int]) -> str:
@@ -63,6 +64,7 @@ def _server(trial: Trial) -> dict[str, Any]:
         "workers_killed": ledger.deaths,
         "excused": sum(ledger.excused.values()),
         "log_lines_excused": ledger.lines_excused,
+        "workers_worn": sum(" has served " in line for line in trial.server.live.log.lines),
         "slowest_reload": round(trial.faults.slowest_reload, 1),
         "faults": dict(sorted(trial.faults.counts.items())),
         "kinds": dict(sorted(ledger.kinds.items())),
@@ -79,10 +81,17 @@ def _server(trial: Trial) -> dict[str, Any]:
                 "slope_per_minute": round(growth.slope, 2),
                 "seconds": round(growth.seconds),
                 "grows": grows,
+                "samples": _thinned(series.memory if figure == "KiB" else series.blocks),
             }
             for series, figure, growth, grows in watch.verdicts()
         ],
     }
+
+
+def _thinned(samples: list[tuple[float, float]]) -> list[tuple[int, float]]:
+    """Return at most some dozens of samples, with seconds from the first one."""
+    step = len(samples) // MOST_SAMPLES + 1
+    return [(round(when - samples[0][0]), value) for when, value in samples[::step]]
 
 
 def show(found: dict[str, Any]) -> None:
@@ -96,12 +105,12 @@ def show(found: dict[str, Any]) -> None:
     print(
         "\nservers"
         + " " * 9
-        + "answered  log lines  connections  killed  excused (lines)  late  reload s  fds  threads"
+        + "answered  log lines  connections  killed  worn  excused (lines)  late  reload s  fds  threads"
     )
     for server in found["servers"]:
         print(
             f"{server['kind']:14s} {server['answered']:9d} {server['log_lines']:10d} {server['connections']:12d} "
-            f"{server['workers_killed']:7d} {server['excused']:8d} {'(' + str(server['log_lines_excused']) + ')':>7s} "
+            f"{server['workers_killed']:7d} {server['workers_worn']:5d} {server['excused']:8d} {'(' + str(server['log_lines_excused']) + ')':>7s} "
             f"{server['late']:5d} {server['slowest_reload']:9.1f} {server['most_descriptors']:4d} {server['most_threads']:8d}"
         )
         faults = ", ".join(f"{count} {name}" for name, count in server["faults"].items())
