@@ -197,6 +197,10 @@ class Soaked:
         killed = sum(bool(_KILLED.search(line)) for line in lines)
         if killed != self.ledger.deaths:
             found.append(f"{self.ledger.deaths} workers were killed, and the log tells of {killed}")
+        told = self.ledger.kinds["meets_an_error: 500"]
+        errors = sum("Error handling request GET /error?" in line for line in lines)
+        if errors < told:
+            found.append(f"{told} errors of the app were answered, and {errors} logged")
         return found
 
     def kill(self) -> None:
