@@ -23,7 +23,7 @@ __all__ = ["Tunnel"]
 _RECORD = 16384  # bytes of plaintext in a record at the most (RFC 8446 §5.1)
 _MOST_UNSAID = 262144  # bytes that OpenSSL may have to say to a client which does not take them
 _OVERHEAD = 128  # bytes of records for one of data, in those that hold the least
-_MOST_OVERHEAD = 262144  # bytes of records beyond that
+_MOST_OVERHEAD = 65536  # bytes of records beyond that; one that is not whole yet may be 16 KB of them
 
 
 class Tunnel:

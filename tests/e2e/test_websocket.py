@@ -787,7 +787,7 @@ def test_socketio_client_vanishes(socketio_server: LiveServer) -> None:
 
 
 @contextmanager
-def chromium(url: str, profile: Path) -> Iterator[None]:
+def chromium(url: str, profile: Path, *options: str) -> Iterator[None]:
     """Have a browser without a window open a page; it stays until the block's end."""
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if found is None:
@@ -802,6 +802,7 @@ def chromium(url: str, profile: Path) -> Iterator[None]:
         "--no-first-run",
         "--no-proxy-server",
         f"--user-data-dir={profile}",
+        *options,
         url,
     ]
     with (profile.parent / "chromium.log").open("wb") as log:
