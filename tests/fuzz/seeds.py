@@ -95,6 +95,7 @@ _STREAMS: Final = (
     _GET * 12,
     _CHUNKED + b"1\r\na\r\n" * 30 + b"0\r\n\r\n",
     _CHUNKED + b"1\r\na\r\n0\r\nX: " + b"y" * 100 + b"\r\nZ: z\r\nZ: z\r\nZ: z\r\nZ: z\r\n\r\n" + _GET,
+    _CHUNKED + b"2\r\nab\r\n" * 600 + b"0\r\n\r\n" + _GET,
     _CHUNKED + b"1;" + b"a=b;" * 1030 + b"\r\na\r\n0\r\n\r\n",
     _CHUNKED + b"1" + b";a" * 700 + b"\r\na\r\n1" + b";b" * 1400 + b"\r\na\r\n0\r\n\r\n",
     _CHUNKED + b"0" * 60 + b"1\r\na\r\n" + b"0" * 64 + b"\r\n\r\n" + _GET,
