@@ -149,7 +149,12 @@ class Response:
             msg = "start_response() was called a second time without exc_info"
             raise AssertionError(msg)
         serializer = self.serializer
-        self._block = serializer.render(status, headers)
+        block = serializer.render(status, headers)
+        if serializer.code < 200 and serializer.code != 101:
+            # RFC 9110 §15.2: the client would wait on for the answer. Who has taken the socket may say 101.
+            msg = f"status must be that of a final response: {status!r}"
+            raise ValueError(msg)
+        self._block = block
         if type(status) is not str:
             status = str.__str__(status)  # as it was sent
         self.code = serializer.code

@@ -213,6 +213,8 @@ BAD_STATUS: dict[str, Any] = {
     "number": 200,
     "not-latin1": "200 €",
     "hundred": "099 Low",
+    "interim": "100 Continue",
+    "hints": "103 Early Hints",
 }
 for _name, _status in BAD_STATUS.items():
     answering(f"bad-status-{_name}", lambda: [b"never seen"], PLAIN, _status)

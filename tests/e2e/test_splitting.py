@@ -114,7 +114,7 @@ def text(word: str) -> str:
 
 def is_good_status(status: object) -> bool:
     return isinstance(status, str) and bool(
-        re.fullmatch(r"[1-9][0-9]{2}( [\t\x20-\x7e\x80-\xff]*)?", text(status))
+        re.fullmatch(r"(101|[2-9][0-9]{2})( [\t\x20-\x7e\x80-\xff]*)?", text(status))
     )
 
 
