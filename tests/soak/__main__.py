@@ -25,7 +25,7 @@ from tests.soak.trial import Trial
 
 FAULTY: Final = "inline,threads-tls,gevent"
 STEADY: Final = "threads,inline-tls"
-MAX_REQUESTS: Final = ("--max-requests", "2000", "--max-requests-jitter", "1000")
+MAX_REQUESTS: Final = ("--max-requests", "300", "--max-requests-jitter", "200")
 _SET_CHILD_SUBREAPER: Final = 36
 
 

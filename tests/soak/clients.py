@@ -136,7 +136,7 @@ class Client:
             self.connections += 1
             with peer:
                 try:
-                    if self._server.takes_over and self._rng.random() < 0.1:
+                    if self._server.takes_over and self._rng.random() < 0.25:
                         self._talk(peer, since)
                     else:
                         self._use(peer, since)
