@@ -55,7 +55,7 @@ class IO:
         self.peer_addr = ""
         self.peer_port = ""
         self._handlers: dict[int, object] = {}
-        self._listeners: dict[int, socket.socket] = {}  # lent descriptors: detached, never closed
+        self._listeners: dict[int, socket.socket] = {}  # by the descriptor lent, which is never closed
         self._batch: list[tuple[int, object, int]] = []
         self._shown: memoryview[float] | None = None
 
@@ -73,7 +73,13 @@ class IO:
 
     def register_listener(self, fd: int, handler: object) -> None:
         """Report connections waiting at `fd`; of several processes that share it, wake few."""
-        self._listeners[fd] = _Socket(fileno=fd)
+        copy = os.dup(fd)
+        try:
+            listener = _Socket(fileno=copy)
+        except MemoryError:
+            _close(copy)
+            raise
+        self._listeners[fd] = listener
         self.register(fd, handler, READ)
 
     def modify(self, fd: int, events: int) -> None:
@@ -93,7 +99,7 @@ class IO:
             self._selector.unregister(fd)
         listener = self._listeners.pop(fd, None)
         if listener is not None:
-            listener.detach()
+            listener.close()
 
     def wait(self, timeout: float) -> int:
         """Wait for events for `timeout` seconds, for ever if negative; return their number."""

@@ -60,7 +60,7 @@ class Body:
                 self._parts = None
             else:
                 self._file.write(data)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # RuntimeError: no memory for the lock of a BufferedRandom
             raise HTTPError(503, f"cannot spool the request body: {error}") from error
 
     def open(self) -> Any:

@@ -357,13 +357,16 @@ class Channel(Timed):
 
     def close(self) -> None:
         """Close the descriptor."""
-        if self.request is not None and self.endpoint.log is not None:
-            waited = self._io.monotonic() - self.arrived  # for the app, in vain
-            self.endpoint.log(self.request.environ, http11.CLIENT_GONE, None, 0, waited)
+        try:
+            if self.request is not None and self.endpoint.log is not None:
+                waited = self._io.monotonic() - self.arrived  # for the app, in vain
+                self.endpoint.log(self.request.environ, http11.CLIENT_GONE, None, 0, waited)
+            self.take_back()
+            if not self.lingers:
+                self._say_farewell()
+        except MemoryError:
+            pass  # it is closed all the same
         self.request = None
-        self.take_back()
-        if not self.lingers:
-            self._say_farewell()
         self.forget()
         fd, self.fd = self.fd, -1
         self._io.close_fd(fd)

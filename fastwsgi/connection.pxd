@@ -49,6 +49,7 @@ cdef class Connection:
     cpdef Request next_request(self, double now)
     cpdef object end_of_stream(self)
     cpdef object time_out(self)
+    cpdef object starve(self)
     cpdef bytes give(self)
     cpdef object reject(self)
     cpdef object close(self)

@@ -173,7 +173,7 @@ class Connection:
         except HTTPError as error:
             self._refuse(error, self._buffer)
         except MemoryError:
-            self._refuse(HTTPError(503, OUT_OF_MEMORY), None)
+            self.starve()
         return None
 
     def next_request(self, now: float) -> Request | None:
@@ -212,6 +212,10 @@ class Connection:
             self._refuse(HTTPError(408, reason), self._buffer)
         else:
             self.close()
+
+    def starve(self) -> None:
+        """Refuse what has come, and is lost for want of memory."""
+        self._refuse(HTTPError(503, OUT_OF_MEMORY), None)
 
     def give(self) -> bytes:
         """Give up the connection to the app; return what has come behind its request."""
@@ -293,7 +297,7 @@ class Connection:
         except HTTPError as error:
             self._refuse(error, data[start:])
         except MemoryError:
-            self._refuse(HTTPError(503, OUT_OF_MEMORY), None)
+            self.starve()
         return None
 
     def _receive_head(self, data: bytes, now: float) -> Request | None:

@@ -22,5 +22,5 @@ cdef class Deadlines:
     cpdef double wait(self, double now, double longest)
     @cython.locals(bucket=set)
     cdef object _file(self, Timed item, long long tick)
-    @cython.locals(bucket=set)
+    @cython.locals(bucket=set, tick=cython.longlong)
     cdef object _take_out(self, Timed item)

@@ -64,14 +64,20 @@ class Deadlines:
         """Return the items whose deadline has come; they have none from then on."""
         due: list[Timed] = []
         current = int(now * _TICKS_PER_SECOND)
-        for tick in [tick for tick in self._buckets if tick <= current]:
-            for item in self._buckets.pop(tick):
-                item.tick = 0
+        ticks = [tick for tick in self._buckets if tick <= current]
+        for tick in ticks:
+            for item in self._buckets[tick]:
                 if item.deadline <= now:
-                    item.deadline = NEVER
                     due.append(item)
                 elif item.deadline != NEVER:
                     self._file(item, int(item.deadline * _TICKS_PER_SECOND) + 1)
+        # Only now is anything taken out: had the memory run out before, it would all be found again.
+        for tick in ticks:
+            for item in self._buckets.pop(tick):
+                if item.tick == tick:
+                    item.tick = 0
+        for item in due:
+            item.deadline = NEVER
         self.next_tick = min(self._buckets, default=0)
         return due
 
@@ -82,7 +88,6 @@ class Deadlines:
         return max(0.0, min(longest, self.next_tick / _TICKS_PER_SECOND - now))
 
     def _file(self, item: Timed, tick: int) -> None:
-        item.tick = tick
         bucket = self._buckets.get(tick)
         if bucket is None:
             self._buckets[tick] = {item}
@@ -90,12 +95,15 @@ class Deadlines:
                 self.next_tick = tick
         else:
             bucket.add(item)
+        item.tick = tick
 
     def _take_out(self, item: Timed) -> None:
-        bucket = self._buckets[item.tick]
-        bucket.discard(item)
-        if not bucket:
-            del self._buckets[item.tick]
-            if item.tick == self.next_tick:
-                self.next_tick = min(self._buckets, default=0)
+        tick = item.tick
         item.tick = 0
+        bucket = self._buckets.get(tick)
+        if bucket is not None:
+            bucket.discard(item)
+            if not bucket:
+                del self._buckets[tick]
+                if tick == self.next_tick:
+                    self.next_tick = min(self._buckets, default=0)

@@ -111,6 +111,12 @@ class Engine(Overdue):
         except OSError:
             self._drop(channel)
             return
+        except MemoryError:
+            if connection.is_busy():
+                raise
+            connection.starve()
+            self._finish(channel)
+            return
         if data is None:
             if (not channel.owes() or self._flush(channel)) and (
                 not channel.is_registered() or connection.is_closing()
@@ -401,7 +407,10 @@ class Engine(Overdue):
         if response.failure is not None or response.complaint:
             response.report(self._error_log, channel.broken)
         if channel.endpoint.log is not None:
-            channel.log(response, now)
+            try:
+                channel.log(response, now)
+            except MemoryError:
+                pass  # which costs a line, and not the answer
         if response.view is not None:
             self._show(channel, response)
 

@@ -63,6 +63,8 @@ def read(
         httptools.HttpRequestParser(found).feed_data(line + head[line_end:])
     except httptools.HttpParserUpgrade:
         pass
+    except httptools.HttpParserCallbackError:  # what else is there that a callback could meet
+        raise MemoryError from None
     except httptools.HttpParserError as error:
         refusal = error
     # Of what llhttp refuses, the strict reader tells the status; it accepts nothing that llhttp does not.

@@ -43,6 +43,7 @@ cdef class Loop:
     cdef object _resume(self, Channel channel)
     cdef object _abandon(self, Channel channel)
     cpdef object _early_hints(self, fields)
+    cdef bint _contain(self, error, int failures) except -1
     cdef object _serve_waiting(self, Runner me)
     cdef bint _has_work(self) except -1
     cdef double _last_progress(self) except -1
@@ -50,11 +51,10 @@ cdef class Loop:
     @cython.locals(channel=Channel)
     cdef object _close(self)
     cdef Runner _add_runner(self)
+    @cython.locals(failures=int)
     cdef object _work(self, Runner me)
     cdef bint _has_ended(self) except -1
     cdef bint _has_lost(self, Runner me)
-    @cython.locals(channel=Channel, response=Response)
-    cdef bint _contain(self) except -1
     @cython.locals(io=CIO, channel=Channel, index=int)
     cdef object _turn(self, Runner me)
     @cython.locals(timeout=double, longest=double, count=int, is_left=bint)

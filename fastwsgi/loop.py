@@ -91,7 +91,7 @@ class Loop:
         self._held_since = 0.0
         self._runnable: list[Channel] = []
         self._due: list[Timed] = []
-        self._current: Channel | None = None  # what is being handled; see _contain()
+        self._current: Channel | None = None  # what is being handled; see waiting.py
         self._ready = 0  # events in the batch, and
         self._index = 0  # how many of them were handled
         self._now = self._polled = self._io.monotonic()
@@ -156,6 +156,10 @@ class Loop:
 
     def _early_hints(self, fields: Any) -> None:
         """Be `wsgi.early_hints` of whatever request the thread that calls has in the app."""
+        raise NotImplementedError
+
+    def _contain(self, error: Exception, failures: int) -> bool:
+        """Limit the harm that an error of our own does; return whether the loop can go on."""
         raise NotImplementedError
 
     def _serve_waiting(self, me: Runner) -> None:
@@ -237,10 +241,10 @@ class Loop:
         return runner
 
     def _start_thread(self, number: int) -> bool:
-        thread = threading.Thread(target=self._join, args=(number,), name=f"fastwsgi-{number}", daemon=True)
         try:
-            thread.start()
-        except RuntimeError as error:
+            name = f"fastwsgi-{number}"
+            threading.Thread(target=self._join, args=(number,), name=name, daemon=True).start()
+        except (RuntimeError, MemoryError) as error:
             self._error_log.warning("cannot have more than %d threads: %s", number, error)
             return False
         return True
@@ -268,14 +272,17 @@ class Loop:
         """Take part until the loop ends."""
         self._own.runner = me
         me.sit(self._places)
+        failures = 0
         while not self._has_ended():
             try:
                 if self._has_lost(me):
                     self._serve_waiting(me)
                 else:
                     self._turn(me)
-            except Exception:
-                if not self._contain():
+                failures = 0
+            except Exception as error:
+                failures += 1
+                if not self._contain(error, failures):
                     raise
             if self._crew is not None and self._has_lost(me) and not (me.relieves and self._has_work()):
                 if not self._crew.rest(me.number):
@@ -288,27 +295,6 @@ class Loop:
     def _has_lost(self, me: Runner) -> bool:
         """Return whether another thread leads, or may."""
         return self._crew is not None and self._crew.leader != me.number
-
-    def _contain(self) -> bool:
-        """Give up the connection at which the server itself failed; return whether it was at one.
-
-        Nothing else is lost: what is ready is reported again, and what waits in lists stays in them.
-        """
-        channel = self._current
-        self._current = None
-        if channel is None:
-            return False
-        self._error_log.exception("Error in the server itself; a connection is given up")
-        if channel.running:
-            channel.broken = True
-            channel.forget()
-            return True
-        response = channel.response
-        channel.response = None
-        if response is not None:
-            response.abandon()
-        self._drop(channel)
-        return True
 
     # A batch of events.
 
@@ -342,8 +328,8 @@ class Loop:
                 return
         if self._held:
             self._send_held()
-        if self._deadlines.is_due(self._now):
-            self._due += self._deadlines.expire(self._now)
+        if not self._due and self._deadlines.is_due(self._now):
+            self._due = self._deadlines.expire(self._now)
         while self._due:
             due: Any = self._due.pop()
             self._current = due
@@ -410,13 +396,13 @@ class Loop:
             if channel is None:
                 return
             self._share()
-            self._current = channel
             self._read(channel)
             if self._has_lost(me):
                 return
 
     def _take(self, acceptor: Acceptor) -> Channel | None:
         channel = self._reception.take(acceptor, self._now)
+        self._current = channel
         if channel is not None:
             channel.runner = self._runner
             if self._reception.is_crowded():
@@ -496,5 +482,6 @@ class Loop:
         channel.connection.close()  # first: a thread of the app may still read from the descriptor
         channel.close()
         self._reception.part(channel)
+        channel.connection.close()
         if not self._reception.is_open:
             self._share()

@@ -5,7 +5,7 @@ from .endpoint cimport Endpoint
 from .request cimport Request
 
 cdef int PULLING, SENDING, EXHAUSTED, DONE
-cdef object _next
+cdef object _next, _END
 cdef int _NO_FRAMING, _CHUNKED, _JOINED_UP_TO
 
 cpdef bytes error_page(CSerializer serializer, int status, bint is_head=*)

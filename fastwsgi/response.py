@@ -36,6 +36,7 @@ __all__ = ["Response", "error_page", "size_of_body"]
 # Up to here a copy costs less than one more element of a gathering write.
 _JOINED_UP_TO = 16384
 
+_END: Any = object()  # where an exception would cost more
 _next: Any = next  # looked up here: compiled code would search two modules for it at each call
 
 _NO_FRAMING = -1
@@ -218,10 +219,11 @@ class Response:
     def pull(self) -> bool:
         """Move one piece from the app to `out`; return whether there may be more."""
         try:
-            self._add(self._call(_next, self._iterator))
-        except StopIteration:
-            self._exhaust()
-            return False
+            piece = self._call(_next, self._iterator, _END)
+            if piece is _END:
+                self._exhaust()
+                return False
+            self._add(piece)
         except BaseException as error:
             self.fail(error)
             return False
@@ -259,13 +261,13 @@ class Response:
             self.failure = error
         self.keep_alive = False
         if not self.head_sent:
+            page = error_page(self.serializer, code, is_head=self.request.is_head)
+            self._out.append(page)
+            self.body_size = size_of_body(page)
             self.head_sent = True
             self.status = http11.status_text(code)
             self.code = code
             self.headers = None
-            page = error_page(self.serializer, code, is_head=self.request.is_head)
-            self.body_size = size_of_body(page)
-            self._out.append(page)
         self.finish()
 
     def switch(self) -> None:
@@ -405,11 +407,11 @@ class Response:
             connection = _CLOSE
         elif self.request.version == 0:
             connection = _KEEP_ALIVE
-        self.head_sent = True
         joins = not no_body and not self.chunked and len(data) <= _JOINED_UP_TO
         self._out.append(
             self.serializer.assemble(self._block, self._stamps, framing, connection, data if joins else b"")
         )
+        self.head_sent = True
         if no_body:
             return
         if joins:

@@ -34,3 +34,6 @@ cdef class Waiting(Loop):
     @cython.locals(response=Response, request=Request, connection=Connection)
     cdef object _refuse(self, Channel channel)
     cdef double _last_progress(self) except -1
+    @cython.locals(channel=Channel, response=Response)
+    cdef bint _contain(self, error, int failures) except -1
+    cdef object _apologise(self, Channel channel, Response response)

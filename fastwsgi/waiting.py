@@ -8,7 +8,8 @@ request is run when it is read, if none waits. It waits also if as many threads 
 A thread that comes back from the app while another leads the loop sends its answer and rests. It takes the
 next request that waits only if all threads were in the app: the one that leads may be asleep then.
 
-How requests are answered is the engine's part (engine.py).
+Also what is to be done about a request on which the server itself fails. How requests are answered is the
+engine's part (engine.py).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from .loop import Loop
+from .response import error_page
 from .states import ANY_NUMBER, NEVER, QUICK, READ, SLICE
 from .wsgi import overloaded
 
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 __all__ = ["Waiting"]
 
 _SLEEP = 0.001  # seconds; a look for events that takes longer has found none at first
+# Turns in a row that fail for want of memory, before the worker gives way to another.
+_MOST_FAILURES = 100
 
 
 class Waiting(Loop):
@@ -156,6 +160,45 @@ class Waiting(Loop):
         else:
             connection.next_request(self._now)
         self._finish(channel)
+
+    # Errors of our own.
+
+    def _contain(self, error: Exception, failures: int) -> bool:
+        """Give up the connection at which the server itself failed; return whether the loop can go on.
+
+        Nothing else is lost: what is ready is reported again, and what waits in lists stays in them. A lack
+        of memory may be met at no connection, and pass.
+        """
+        channel = self._current
+        self._current = None
+        if channel is None:
+            return type(error) is MemoryError and failures < _MOST_FAILURES
+        response = channel.response
+        try:
+            self._error_log.exception("Error in the server itself; a connection is given up")
+            if not channel.running:
+                self._apologise(channel, response)
+        except Exception:  # noqa: S110 - then without a word
+            pass
+        channel.broken = True
+        if channel.running:
+            channel.forget()
+            return True
+        channel.response = None
+        if response is not None:
+            response.abandon()
+        self._drop(channel)
+        return True
+
+    def _apologise(self, channel: Channel, response: Response | None) -> None:
+        """Send 500 in place of a response that has not begun, behind those that are complete."""
+        out = channel.connection.out
+        if response is None:
+            if not out and channel.connection.is_busy():
+                out.append(error_page(self._serializer, 500))
+        elif not response.head_sent:
+            out.append(error_page(self._serializer, 500, is_head=response.request.is_head))
+        channel.send()
 
     def _last_progress(self) -> float:
         if not self._waiting or self._seats.has_room():

@@ -158,10 +158,16 @@ class Peer:
         return taken
 
     def read_exactly(self, nbytes: int) -> bytes:
-        while len(self.buffer) < nbytes:
-            if not self.fill():
-                msg = f"connection closed after {len(self.buffer)} of {nbytes} bytes"
+        parts = [self.buffer]
+        size = len(self.buffer)
+        while size < nbytes:
+            data = self.sock.recv(65536)
+            if not data:
+                msg = f"connection closed after {size} of {nbytes} bytes"
                 raise AssertionError(msg)
+            parts.append(data)
+            size += len(data)
+        self.buffer = b"".join(parts)
         taken, self.buffer = self.buffer[:nbytes], self.buffer[nbytes:]
         return taken
 

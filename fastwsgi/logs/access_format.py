@@ -94,9 +94,9 @@ def compile_log(append, clock, stamp_of, user, header, getpid, clean, unsafe, kn
         nonlocal first, last, stamp
         now = clock()
         if not first <= now < last:
+            stamp = stamp_of(now // 1)
             first = now // 1
             last = first + 1
-            stamp = stamp_of(first)
         try:
             line = f'{fast}'.encode()
             plain = line.translate(unsafe) == line{counts}

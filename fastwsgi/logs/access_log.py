@@ -71,7 +71,10 @@ class AccessLog:
 
     def flush(self) -> None:
         """Write what was logged since the last time; never raises for a file that cannot be written."""
-        data = self._lines.take()
+        try:
+            data = self._lines.take()
+        except MemoryError:
+            return  # they wait
         if self._waiting:
             data = self._waiting + data
             self._waiting = b""
