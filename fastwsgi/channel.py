@@ -195,11 +195,8 @@ class Channel(Timed):
             left = courier.give_back()
             if left:
                 self.connection.out.insert(0, left)
-        except OSError:
+        except (OSError, MemoryError):  # without memory, what it had is lost
             self.broken = True
-        except MemoryError:  # what it had is lost
-            self.broken = True
-            raise
         self.sends += courier.sends
 
     def send_through(self, left: int = _SENT_AHEAD) -> bool:

@@ -208,7 +208,7 @@ def answer(subject: Any) -> Any:
         request.environ = environ
         out: list[Any] = []
         response = Response.__new__(Response)
-        response.begin(endpoint, request, out, None, True, contextvars.copy_context())
+        response.begin(endpoint, request, out, None, contextvars.copy_context())
         response.run(app)
         while response.state == PULLING:
             response.pull()
