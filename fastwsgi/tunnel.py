@@ -159,8 +159,9 @@ class Tunnel:
             return
         try:
             self.client = client_certificate.environ_of(self._tls.getpeercert() or {}, shown)
-        except (ValueError, KeyError) as error:
-            raise OSError(errno.EPROTO, f"the client's certificate cannot be read: {error}") from None
+        except (ValueError, KeyError, Warning) as error:
+            ERROR_LOG.debug("The certificate of %s cannot be read: %s", self._peer or "a client", error)
+            raise OSError(errno.EPROTO, "the client's certificate cannot be read") from None
 
     def _weigh(self, came: int, opened: int) -> None:
         """Refuse a client that has OpenSSL work for next to no data, by a new key in each record."""

@@ -111,35 +111,43 @@ def ask(server: LiveServer, context: ssl.SSLContext) -> bytes:
         return peer.read_exactly(15)
 
 
+@pytest.fixture(scope="module")
+def strangers(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> list[Issued]:
+    """Return certificates that nobody is to be served for."""
+    folder = tmp_path_factory.mktemp("strangers")
+    unknown = Authority(folder, "stranger")
+    twin = Authority(folder, "authority")  # the same name, and another key
+    orphan = Authority(folder, "middle", authority).issue("orphan")  # nobody knows its issuer
+    old = authority.issue("old", days=-1)
+    return [unknown.issue("stranger"), twin.issue("client"), orphan, old]
+
+
+@pytest.fixture(scope="module")
+def deep(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Issued:
+    """Return a certificate by an authority that it shows along."""
+    middle = Authority(tmp_path_factory.mktemp("deep"), "middle", authority)
+    issued = middle.issue("deep")
+    with issued.certificate.open("ab") as chain:
+        chain.write(middle.certificate.read_bytes())
+    return issued
+
+
 @pytest.mark.parametrize("wanted", ["CERT_NONE", "CERT_OPTIONAL", "CERT_REQUIRED"])
 def test_who_is_served(
-    live: Callable[..., LiveServer], authority: Authority, issued: Issued, tmp_path: Path, wanted: str
+    live: Callable[..., LiveServer],
+    authority: Authority,
+    issued: Issued,
+    known: Issued,
+    deep: Issued,
+    strangers: list[Issued],
+    wanted: str,
 ) -> None:
-    running = live(
-        ECHO,
-        *issued.arguments,
-        *("--ca-certs", str(authority.certificate), "--cert-reqs", wanted),
-        tls=authority.client(authority.issue("client")),
-    )
-    stranger = Authority(tmp_path, "stranger")
-    twin = Authority(tmp_path, "authority")  # the same name, and another key
-    middle = Authority(tmp_path, "middle", authority)
-    deep = middle.issue("deep")
-    alone = Issued(tmp_path / "alone.pem", deep.key)
-    alone.certificate.write_bytes(deep.certificate.read_bytes())
-    with deep.certificate.open("ab") as chain:
-        chain.write(middle.certificate.read_bytes())
+    clients = ("--ca-certs", str(authority.certificate), "--cert-reqs", wanted)
+    running = live(ECHO, *issued.arguments, *clients, tls=authority.client(known))
     is_lax = wanted == "CERT_NONE"
-    for shown, is_served in (
-        (authority.issue("client"), True),
-        (deep, True),  # by an authority that it shows along
-        (None, wanted != "CERT_REQUIRED"),
-        (stranger.issue("stranger"), is_lax),
-        (twin.issue("client"), is_lax),
-        (alone, is_lax),  # nobody knows its issuer
-        (authority.issue("old", days=-1), is_lax),
-    ):
-        context = authority.client(shown)
+    shown = [(known, True), (deep, True), (None, wanted != "CERT_REQUIRED")]
+    for certificate, is_served in [*shown, *((stranger, is_lax) for stranger in strangers)]:
+        context = authority.client(certificate)
         if is_served:
             assert ask(running, context) == b"HTTP/1.1 200 OK"
         else:

@@ -165,8 +165,9 @@ class Talker:
     def do_handshake(self) -> None:
         """Have it done."""
 
-    def getpeercert(self, _binary_form: bool) -> None:
+    def getpeercert(self, _binary_form: bool = False) -> bytes | None:
         """Know of none."""
+        return None
 
     def read(self, _size: int) -> bytes:
         self.outgoing.write(self.answer)
@@ -210,3 +211,21 @@ def test_who_the_client_is(authority: Authority, issued: Issued) -> None:
         tunnel = Tunnel(context, "")
         Client(authority, shown).shake_hands(tunnel)
         assert (tunnel.client or {}).get("SSL_CLIENT_S_DN") == name
+
+
+class Bearer(Talker):
+    """OpenSSL, when it takes a certificate for good that Python cannot read."""
+
+    def wrap_bio(self, _incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, **_options: bool) -> Talker:
+        return Bearer(outgoing, b"")
+
+    def getpeercert(self, _binary_form: bool = False) -> bytes | None:
+        if _binary_form:
+            return b"certificate"
+        raise ValueError
+
+
+def test_a_certificate_that_cannot_be_read_ends_the_connection() -> None:
+    context: Any = Bearer(ssl.MemoryBIO(), b"")
+    with pytest.raises(OSError, match="cannot be read"):
+        Tunnel(context, "").open(b"handshake")
