@@ -17,7 +17,7 @@ from pathlib import Path
 from setuptools import Extension, setup
 
 PACKAGE = Path("fastwsgi")
-FUZZED = ("policy", "proxy_header", "forwarding")
+FUZZED = ("policy", "proxy_header", "forwarding", "hops", "networks")
 """Modules of plain Python that are compiled for fuzzing alone: libFuzzer is to see which way they go."""
 
 

@@ -25,9 +25,15 @@ LIMITS: Final[list[dict[str, Any]]] = [
     {"request_line": 0, "fields": 0, "field_size": 0, "body": 0},
     {"fields": 3, "body": 20},
 ]
+ALLOWED: Final = "192.0.2.1"
+FORWARDING: Final[dict[str, Any]] = {
+    "schemes": {b"x-forwarded-proto": b"https"},
+    "underscored": {b"script_name"},
+    "named": {b"x-forwarded-for", b"x-forwarded-host"},
+    "proxies": (ALLOWED,),
+}
 SPOOL_AT: Final = (1 << 20, 8)
 PROXY: Final = ("", "auto", "v1", "v2")
-ALLOWED: Final = "192.0.2.1"
 MOST: Final = 12  # requests of one stream that are looked at
 BYTEWISE: Final = 400  # bytes of a stream that is also sent byte by byte
 ERRORS: Final = io.StringIO()
@@ -125,7 +131,7 @@ def endpoint(twin: Twin, setting: Setting, *, streams: bool, log: list[Any], com
         multiprocess=False,
     )
     found = twin.Endpoint(
-        twin.Parser(limits, twin.Forwarding({b"x-forwarded-proto": b"https"}, frozenset({b"script_name"}))),
+        twin.Parser(limits, twin.forwarding(**FORWARDING)),
         twin.Serializer("fastwsgi"),
         base,
         limits,

@@ -25,13 +25,33 @@ LIMITS: Final[list[dict[str, Any]]] = [
     {"request_line": 0, "body": 10},
     {"request_line": 30, "fields": 0, "header_map": "dangerous"},
 ]
-FORWARDINGS: Final[list[tuple[dict[bytes, bytes], frozenset[bytes]]]] = [
-    ({}, frozenset()),
-    ({b"x-forwarded-proto": b"https", b"x-forwarded-ssl": b"on"}, frozenset({b"script_name", b"path_info"})),
+FORWARDINGS: Final[list[dict[str, Any]]] = [
+    {},
+    {
+        "schemes": {b"x-forwarded-proto": b"https", b"x-forwarded-ssl": b"on"},
+        "underscored": {b"script_name", b"path_info"},
+    },
     # Names that mean something already, one that is longer than the scanner takes, and one with an underscore.
-    ({b"connection": b"close", b"x-" + b"long-" * 13: b"a", b"x_scheme": b"https"}, frozenset({b"*"})),
-    ({b"host": b"a", b"x-forwarded-proto": b"https"}, frozenset({b"remote_user"})),
+    {
+        "schemes": {b"connection": b"close", b"x-" + b"long-" * 13: b"a", b"x_scheme": b"https"},
+        "underscored": {b"*"},
+    },
+    {"schemes": {b"host": b"a", b"x-forwarded-proto": b"https"}, "underscored": {b"remote_user"}},
+    {
+        "schemes": {b"x-forwarded-proto": b"https"},
+        "named": {b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-prefix"},
+        "proxies": ("192.0.2.0/24", "10.0.0.0/8", "::1"),
+    },
+    {
+        "schemes": {b"x-forwarded-proto": b"https"},
+        "underscored": {b"script_name"},
+        "named": {b"forwarded", b"x-forwarded-prefix"},
+        "proxies": ("*",),
+    },
+    {"named": {b"x-forwarded-for"}},
+    {"named": {b"forwarded", b"x-forwarded-host"}, "proxies": ("192.0.2.1",)},
 ]
+ADDRESS: Final = frozenset("0123456789abcdef.:")
 PEER: Final = ("192.0.2.1", "1234")
 ROUNDS: Final = 6
 HEADS: Final = 24
@@ -107,13 +127,11 @@ def check(data: bytes) -> None:
     if len(data) < 3:
         return
     limits = LIMITS[data[0] & 7]
-    schemes, underscored = FORWARDINGS[data[0] >> 3 & 3]
+    forwarding = FORWARDINGS[data[0] >> 3 & 7]
     turns = data[1]
     raw = data[2:]
 
-    made = {
-        twin.name: (twin.Limits(**limits), twin.Forwarding(schemes, underscored)) for twin in (COMPILED, PURE)
-    }
+    made = {twin.name: (twin.Limits(**limits), twin.forwarding(**forwarding)) for twin in (COMPILED, PURE)}
     scanner = COMPILED.Parser(*made["fastwsgi"])
     strict = PURE.Parser(*made["purewsgi"])
     expected: dict[tuple[int, bool], list[Outcome]] = {}
@@ -141,11 +159,11 @@ def check(data: bytes) -> None:
     if COMPILED.is_compiled:
         trusted = bool(turns & 0x80)
         base = BASES["fastwsgi"][0]
-        bounds, forwarding = made["fastwsgi"]
+        bounds, heard = made["fastwsgi"]
         read = COMPILED.module("llhttp").read
         found = sequence(
             scanner,
-            lambda data, at, base: read(data, at, base, PEER, bounds, forwarding if trusted else None),
+            lambda data, at, base: read(data, at, base, PEER, bounds, heard if trusted else None),
             COMPILED,
             raw,
             base,
@@ -159,20 +177,32 @@ def check(data: bytes) -> None:
     for one, told in zip(plain, expected[0, True], strict=False):
         if not isinstance(one, tuple) or not isinstance(told, tuple):
             break
-        only_scheme_and_script(one, told)
+        only_what_is_heard(one, told, forwarding.get("named", ()))
 
 
-def only_scheme_and_script(one: tuple[Any, ...], told: tuple[Any, ...]) -> None:
-    """A peer that is not believed says nothing of the scheme or the mount point; one that is says nothing else."""
-    assert one[0]["wsgi.url_scheme"] == "http"
-    assert one[0]["SCRIPT_NAME"] == ""
-    assert told[0]["wsgi.url_scheme"] in ("http", "https")
-    assert told[0]["SCRIPT_NAME"] + told[0]["PATH_INFO"] == one[0]["PATH_INFO"]
-    steered = ("wsgi.url_scheme", "SCRIPT_NAME", "PATH_INFO")
-    for key, value in one[0].items():
+def only_what_is_heard(one: tuple[Any, ...], told: tuple[Any, ...], named: Any) -> None:
+    """A peer that is not believed says nothing of scheme, client and mount point; one that is says nothing else."""
+    environ, other = one[0], told[0]
+    assert environ["wsgi.url_scheme"] == "http"
+    assert environ["SCRIPT_NAME"] == ""
+    assert (environ["REMOTE_ADDR"], environ["REMOTE_PORT"]) == PEER
+    assert other["wsgi.url_scheme"] in ("http", "https")
+    steered = ["wsgi.url_scheme", "SCRIPT_NAME", "PATH_INFO"]
+    if b"x-forwarded-prefix" in named:
+        assert other["SCRIPT_NAME"].startswith("/") or not other["SCRIPT_NAME"]
+        assert environ["PATH_INFO"].endswith(other["PATH_INFO"])
+    else:
+        assert other["SCRIPT_NAME"] + other["PATH_INFO"] == environ["PATH_INFO"]
+    if b"forwarded" in named or b"x-forwarded-for" in named:
+        steered += ["REMOTE_ADDR", "REMOTE_PORT"]
+        assert set(other["REMOTE_ADDR"]) <= ADDRESS
+        assert other["REMOTE_PORT"].isdecimal() or not other["REMOTE_PORT"]
+    if b"forwarded" in named or b"x-forwarded-host" in named:
+        steered.append("HTTP_HOST")
+    for key, value in environ.items():
         if key not in steered:
             # A name with an underscore, which is taken from a proxy, joins that with hyphens.
-            assert told[0][key] == value or (key.startswith("HTTP_") and value in told[0][key])
+            assert other[key] == value or (key.startswith("HTTP_") and value in other[key])
     assert one[1:] == told[1:]
 
 

@@ -65,6 +65,14 @@ DICTIONARY: Final = (
         ",",
     ),
     *("PROXY TCP4 192.0.2.7 192.0.2.8 1 2\r\n", "PROXY TCP6 ::1 ::2 1 2\r\n", "PROXY UNKNOWN\r\n"),
+    *("X-Forwarded-For: 10.0.0.1, 192.0.2.9\r\n", "X-Forwarded-Host: h:80\r\n", "X-Forwarded-Prefix: /p\r\n"),
+    *(
+        'Forwarded: for="[2001:db8::1]:80";host=h;proto=https\r\n',
+        "for=10.0.0.1",
+        "proto=https",
+        "host=h",
+        "unknown",
+    ),
     "\r\n\r\n\x00\r\nQUIT\n",
 )
 """Words that libFuzzer puts in; its own guesses it takes from comparisons."""
@@ -122,6 +130,16 @@ _HEADS: Final = (
         for method in (b"GET", b"HEAD", b"FOO", b"OPTIONS", b"PUT")
     ),
     b"GET / HTTP/1.1\r\nHost: a\r\n" + b"".join(b"X-%d: %d\r\n" % (i, i) for i in range(69)) + b"\r\n",
+    (
+        b"GET /p/x HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 198.51.100.7, 10.0.0.1:80\r\nX-Forwarded-For: [::1]:5\r\n"
+        b"X-Forwarded-Host: b, c:81\r\nX-Forwarded-Prefix: /p%20q/\r\nX-Forwarded-Proto: https\r\n\r\n"
+    ),
+    (
+        b'GET / HTTP/1.1\r\nHost: a\r\nForwarded: for=198.51.100.7;proto=https;host=b, for="[2001:db8::1]:80"\r\n'
+        b'Forwarded: for=_x;by=unknown;ext="a\\\\\\"b"\r\n\r\n'
+        b'GET / HTTP/1.0\r\nForwarded: for="10.0.0.1:1"\r\n\r\n'
+    ),
+    b"GET / HTTP/1.1\r\nHost: a\r\nForwarded: for=;;\r\nX-Forwarded-Proto: http\r\n\r\n",
     # So many lines that they push each other out of the memo.
     b"".join(
         b"GET / HTTP/1.1\r\nHost: a\r\n"
@@ -167,9 +185,9 @@ def seeds(target: str) -> Iterator[bytes]:
     corpus = [case.raw[:_LONGEST] for case in (*cases.VALID, *cases.INVALID)]
     if target == "head":
         for number, raw in enumerate((*_HEADS, *corpus)):
-            yield bytes([number & 31, number * 37 & 255]) + raw
+            yield bytes([number & 63, number * 37 & 255]) + raw
         for number, raw in enumerate(_HEADS):
-            for first in range(number & 1, 32, 3):
+            for first in range(number % 3, 64, 3):
                 yield bytes([first, 0b11010110]) + raw
     elif target == "connection":
         for number, raw in enumerate((*_STREAMS, *_HEADS, *corpus)):

@@ -56,6 +56,11 @@ class Twin:
         self.attach: Any = stream.attach
         self.UnreadableBodyError: Any = stream.UnreadableBodyError
 
+    def forwarding(self, **words: Any) -> Any:
+        """Return what proxies may say; of `proxies` the addresses are given."""
+        networks = self.module("networks").Networks
+        return self.Forwarding(**{**words, "proxies": networks(words.get("proxies", ()))})
+
     def module(self, name: str) -> Any:
         """Import a module of this implementation."""
         return importlib.import_module(f"{self.name}.{name}")
