@@ -18,6 +18,9 @@ KNOWN: Final = {
 }
 """Refusals of h11 that we do not follow, and the rule by which we are right."""
 
+IN_TRAILERS: Final = ("Only Transfer-Encoding", "multiple Transfer-Encoding", "conflicting Content-Length")
+"""RFC 9110 §6.5.1: what frames a message has no meaning in its trailers, which we drop. h11 reads them as a head's."""
+
 
 class Message(NamedTuple):
     """One request."""
@@ -34,11 +37,16 @@ class Message(NamedTuple):
 
 
 class RefusedError(Exception):
-    """h11 takes it for no request."""
+    """h11 takes it for no request; `has_head` tells whether it has taken the head."""
+
+    def __init__(self, words: str, has_head: bool) -> None:
+        super().__init__(words)
+        self.words = words
+        self.has_head = has_head
 
     def is_known(self) -> bool:
         """Return whether we have a reason to take it all the same."""
-        return any(str(self).startswith(words) for words in KNOWN)
+        return self.words.startswith((*KNOWN, *(IN_TRAILERS if self.has_head else ())))
 
 
 class IncompleteError(Exception):
@@ -73,7 +81,7 @@ def read_request(data: bytes, *, head_only: bool = False) -> Message:
             else:
                 raise IncompleteError(request is not None)
     except h11.RemoteProtocolError as error:
-        raise RefusedError(str(error)) from None
+        raise RefusedError(str(error), request is not None) from None
     return Message(
         bytes(request.method),
         bytes(request.target),
