@@ -31,7 +31,7 @@ EXPECT = "Expect: 100-continue"
 
 @pytest.fixture(scope="module")
 def echo() -> Iterator[LiveServer]:
-    with LiveServer("tests.apps.echo:app") as server:
+    with LiveServer("tests.apps.echo:app", "--access-logfile", "-") as server:
         yield server
 
 
@@ -244,14 +244,11 @@ def test_curl_takes_hints_and_ranges(live: Start, ranges: LiveServer) -> None:
 
 @pytest.mark.skipif(shutil.which("ab") is None, reason="ab is not installed")
 @pytest.mark.parametrize("options", [(), ("-k",), ("-k", "-i"), ("-p", __file__, "-T", "text/plain")])
-def test_ab(live: Start, options: tuple[str, ...]) -> None:
+def test_ab(echo: LiveServer, options: tuple[str, ...]) -> None:
     """It speaks HTTP/1.0, as nothing else does today: with a length it keeps the connection, if asked to."""
     if TLS is not None:
         pytest.skip("over plain sockets")
-    server = live("tests.apps.echo:app")
-    told = run(
-        "ab", "-q", "-l", "-n", "200", "-c", "10", "-s", str(int(DEADLINE)), *options, f"{server.url}/"
-    )
+    told = run("ab", "-q", "-l", "-n", "200", "-c", "10", "-s", str(int(DEADLINE)), *options, f"{echo.url}/")
     found: dict[str, Any] = dict(re.findall(r"^([\w -]+): +(\d+)", told, re.MULTILINE))
     assert found["Complete requests"] == "200", told
     assert "Non-2xx responses" not in found
@@ -261,19 +258,18 @@ def test_ab(live: Start, options: tuple[str, ...]) -> None:
 
 @needs("haproxy")
 @pytest.mark.parametrize("check", ["option httpchk", "option httpchk HEAD /", "option httpchk GET /health"])
-def test_health_checks_of_old(live: Start, tmp_path: Path, check: str) -> None:
+def test_health_checks_of_old(echo: LiveServer, tmp_path: Path, check: str) -> None:
     """HAProxy's own are HTTP/1.0 without Host, and OPTIONS unless told otherwise."""
     if TLS is not None:
         pytest.skip("over plain sockets")
-    server = live("tests.apps.echo:app", "--access-logfile", "-")
     port = Port()
     (tmp_path / "haproxy.cfg").write_text(
         "defaults\n  mode http\n  timeout connect 10s\n  timeout client 10s\n  timeout server 10s\n  timeout check 60s\n"
         f"listen front\n  bind {port.text}\n  {check}\n"
-        f"  server one {server.url.partition('//')[2]} check inter 100ms fall 1 rise 1\n"
+        f"  server one {echo.url.partition('//')[2]} check inter 100ms fall 1 rise 1\n"
     )
-    verb = [*check.split(), "OPTIONS"][2]
+    line = rf'"{[*check.split(), "OPTIONS"][2]} \S+ HTTP/1\.0" 200 '
+    before = len(re.findall(line, echo.stdout.text))
     with running(["haproxy", "-db", "-f", f"{tmp_path}/haproxy.cfg"], tmp_path / "output", port):
-        server.stdout.wait_for(rf'"{verb} \S+ HTTP/1\.0" 200 ')
-        eventually(lambda: len(re.findall(rf'"{verb} \S+ HTTP/1\.0" 200 ', server.stdout.text)) > 2)
+        eventually(lambda: len(re.findall(line, echo.stdout.text)) > before + 2)
     assert "is DOWN" not in (tmp_path / "output").read_text()

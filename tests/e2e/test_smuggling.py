@@ -174,9 +174,11 @@ def test_behind_a_front_end_everybody_gets_the_own_answers(
         with Peer(port.address) as peer:
             peer.send(framing.raw + THIRD % framing.number)
             try:
-                answer = peer.read_to_end()
-            except ConnectionResetError:
-                return
+                while peer.fill():
+                    pass
+            except ConnectionResetError:  # a front end that leaves something unread
+                pass
+            answer = peer.buffer
         paths = [path.decode() for path in re.findall(rb"/(?:first|second|third)/[0-9]+(?= )", answer)]
         assert all(path.endswith(f"/{framing.number}") for path in paths), answer
         answered.update(paths)

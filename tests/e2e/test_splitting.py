@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator
 
-EXAMPLES = int(os.environ.get("FASTWSGI_FUZZ_EXAMPLES", "200"))
+EXAMPLES = int(os.environ.get("FASTWSGI_FUZZ_EXAMPLES", "120"))
 FUZZ = settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 OURS = {"date", "server", "content-length", "transfer-encoding", "connection"}
 HOP_BY_HOP = {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te",
