@@ -16,6 +16,7 @@ cdef struct Slot:
     void *handler    # a reference is held; NULL = not registered
     uint32_t tag     # counts registrations of this number
     int events
+    bint accepted    # it is a connection, and not closed
 
 
 @cython.final
@@ -49,6 +50,7 @@ cdef class IO:
     cpdef object show(self, double time)
     cpdef double monotonic(self)
     cpdef object close(self)
+    cpdef object disown(self)
 
     cdef Slot *slot(self, int fd) except NULL
     cdef object set_peer(self, void *address)

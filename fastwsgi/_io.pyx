@@ -21,8 +21,10 @@ from libc.string cimport memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from posix.unistd cimport close as os_close
 
+import os
+
 from . import states
-from ._io_py import NOBODY
+from ._io_py import NOBODY, foreign_hands
 
 if (OS_READ, OS_WRITE, OS_HANGUP) != (states.READ, states.WRITE, states.HANGUP):
     raise AssertionError("_os.h and states.py disagree")
@@ -243,16 +245,25 @@ cdef class IO:
     cpdef int accept(self, int listener_fd) except -2:
         cdef sockaddr_storage address
         cdef socklen_t size = sizeof(address)
+        cdef Slot *slot
         cdef int fd = os_accept(listener_fd, <sockaddr *>&address, &size)
         if fd < 0:
             if errno in nobody:
                 return -1
             PyErr_SetFromErrno(OSError)
+        try:
+            slot = self.slot(fd)
+        except MemoryError:
+            os_close(fd)
+            raise
+        if slot.accepted:
+            raise foreign_hands(fd)
+        slot.accepted = True
         if address.ss_family == AF_INET or address.ss_family == AF_INET6:
             try:
                 self.set_peer(&address)
             except MemoryError:
-                os_close(fd)
+                self.close_fd(fd)
                 raise
         else:
             self.peer_addr = self.peer_port = ""
@@ -362,6 +373,9 @@ cdef class IO:
         shutdown(fd, SHUT_WR)  # fails only where the peer has gone already
 
     cpdef object close_fd(self, int fd):
+        # Invariant: a descriptor that was not accepted here need not have a slot.
+        if 0 <= fd < self.slots_count:
+            self.slots[fd].accepted = False
         # Not retried after EINTR: the descriptor is gone by then (close(2)).
         if os_close(fd) < 0 and errno != EINTR:
             PyErr_SetFromErrno(OSError)
@@ -381,6 +395,14 @@ cdef class IO:
         cdef timespec now
         clock_gettime(CLOCK_MONOTONIC, &now)
         return now.tv_sec + now.tv_nsec * 1e-9
+
+    cpdef object disown(self):
+        # Nothing is unregistered: the parent's poller is this one.
+        cdef int fresh = os_poller_open()
+        if fresh < 0:
+            PyErr_SetFromErrno(OSError)
+        os.dup2(fresh, self.poller, False)
+        os_close(fresh)
 
     cpdef object close(self):
         cdef int fd

@@ -24,7 +24,7 @@ from typing import Final
 from .green import unpatched
 from .states import READ
 
-__all__ = ["IO", "NOBODY"]
+__all__ = ["IO", "NOBODY", "foreign_hands"]
 
 _RECEIVED_AT_ONCE: Final = 65536
 _GATHERED: Final = 64
@@ -42,6 +42,11 @@ _close: Final = unpatched("os", "close")
 NOBODY: Final = frozenset(getattr(errno, name) for name in _NOBODY_NAMES.split() if hasattr(errno, name))
 
 
+def foreign_hands(fd: int) -> OSError:
+    """Return the error of a number that comes again while somebody has it, whose answer would go astray."""
+    return OSError(errno.EBADF, f"connection {fd} was closed by somebody else")
+
+
 class IO:
     """The poller of one loop, and the calls on its sockets, whose descriptors are non-blocking.
 
@@ -57,6 +62,7 @@ class IO:
         self._handlers: dict[int, object] = {}
         self._listeners: dict[int, socket.socket] = {}  # by the descriptor lent, which is never closed
         self._batch: list[tuple[int, object, int]] = []
+        self._accepted: set[int] = set()  # and not closed
         self._shown: memoryview[float] | None = None
 
     # Polling.
@@ -126,6 +132,9 @@ class IO:
             if error.errno in NOBODY:
                 return -1
             raise
+        if connection.fileno() in self._accepted:
+            raise foreign_hands(connection.detach())
+        self._accepted.add(connection.fileno())
         connection.setblocking(False)
         if connection.family in (socket.AF_INET, socket.AF_INET6):
             self.peer_addr, self.peer_port = address[0].partition("%")[0], str(address[1])
@@ -192,6 +201,7 @@ class IO:
 
     def close_fd(self, fd: int) -> None:
         """Close a connection's descriptor."""
+        self._accepted.discard(fd)
         _close(fd)
 
     # Time.
@@ -208,6 +218,16 @@ class IO:
     def monotonic(self) -> float:
         """Return the monotonic clock, in seconds."""
         return time.monotonic()
+
+    def disown(self) -> None:
+        """Have a poller of its own in a fork, without any descriptor; the parent's stays as it is.
+
+        It has the same number: gevent's hub, which waits for that, does not survive its end.
+        """
+        with _Selector() as fresh:
+            os.dup2(fresh.fileno(), self._selector.fileno(), inheritable=False)
+        for listener in self._listeners.values():
+            listener.detach()
 
     def close(self) -> None:
         """Close the poller, and nothing else."""

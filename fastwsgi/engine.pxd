@@ -45,7 +45,7 @@ cdef class Engine(Overdue):
     cdef bint _drive(self, Channel channel, Response response) except -1
     @cython.locals(runner=Runner, request=Request)
     cdef object _step_down(self, Channel channel, Response response)
-    @cython.locals(runner=Runner)
+    @cython.locals(runner=Runner, response=Response)
     cdef object _step_up(self, Channel channel)
     cdef bint _leads(self, Channel channel)
     cdef object _postpone(self, Channel channel)

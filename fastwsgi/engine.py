@@ -12,7 +12,7 @@ import errno
 import functools
 from typing import TYPE_CHECKING, Any
 
-from . import stream
+from . import offspring, stream
 from .handover import ClientSocket
 from .overdue import Overdue
 from .response import Response
@@ -347,6 +347,9 @@ class Engine(Overdue):
 
     def _step_up(self, channel: Channel) -> None:
         """Come back from the app: to lead if nobody does."""
+        if self._is_fork:
+            response = channel.response
+            offspring.leave(self._error_log, None if response is None else response.failure)
         runner = channel.runner
         self._places.leave(runner.number)
         if self._crew is not None:

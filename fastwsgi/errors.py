@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Final
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "ConfigError",
     "HTTPError",
     "HookError",
+    "is_of_foreign_hands",
 ]
 
 # As gunicorn's: service managers and deploy scripts know them.
@@ -25,6 +27,14 @@ EXIT_APP_LOAD: Final = 4
 
 OUT_OF_MEMORY: Final = "out of memory"
 """The detail of a 503 for want of it."""
+
+
+_FOREIGN_HANDS: Final = (errno.EBADF, errno.ENOTSOCK, errno.EINVAL, errno.ENOENT, errno.EPERM)
+
+
+def is_of_foreign_hands(error: BaseException) -> bool:
+    """Return whether a system call of the loop's failed as it does only if others close its descriptors."""
+    return isinstance(error, OSError) and error.errno in _FOREIGN_HANDS
 
 
 class HTTPError(Exception):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 import threading
 import time
@@ -27,9 +28,11 @@ if TYPE_CHECKING:
 __all__ = [
     "Lock",
     "after_fork",
+    "current",
     "is_installed",
     "is_patched",
     "make_wait",
+    "park",
     "patch",
     "primitives",
     "unpatched",
@@ -70,6 +73,30 @@ def after_fork() -> None:
         hub.reinit()
 
 
+def current() -> object:
+    """Return the greenlet that runs, None where there are none."""
+    if not is_patched():
+        return None
+    from gevent import getcurrent  # noqa: PLC0415
+
+    greenlet: object = getcurrent()
+    return greenlet
+
+
+def park() -> None:
+    """Run no more: whoever calls is of another process than this, which was forked from it."""
+    from gevent.exceptions import LoopExit  # noqa: PLC0415
+    from gevent.hub import get_hub  # noqa: PLC0415
+
+    while True:
+        try:
+            get_hub().switch()
+        except LoopExit:
+            os._exit(0)  # nobody else is left
+        except BaseException:  # noqa: S112 - meant for what is no more
+            continue
+
+
 def make_wait(fd: int) -> Callable[[float], Any]:
     """Return a function that lets other greenlets run until `fd` is readable, or for some seconds.
 
@@ -80,6 +107,7 @@ def make_wait(fd: int) -> Callable[[float], Any]:
     from gevent.hub import get_hub  # noqa: PLC0415
     from gevent.socket import wait  # noqa: PLC0415
 
+    process = os.getpid()
     watcher = get_hub().loop.io(fd, 1)  # 1: READ
     fatal = _fatal()
 
@@ -93,6 +121,8 @@ def make_wait(fd: int) -> Callable[[float], Any]:
             raise
         except BaseException:  # noqa: S110 - the time is over, or see Lock
             pass
+        if os.getpid() != process:
+            park()
 
     return wait_readable
 

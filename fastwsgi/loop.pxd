@@ -35,7 +35,7 @@ cdef class Loop:
     cdef list _held, _runnable, _due
     cdef double _held_since, _now, _polled, _next_beat, _next_second, _pace, _stop_at
     cdef int _ready, _index, _threads
-    cdef bint _stopped, _stopping
+    cdef bint _stopped, _stopping, _is_fork
 
     cdef object _on_channel(self, Channel channel, int events)
     cdef object _on_deadline(self, Channel channel)
@@ -48,6 +48,8 @@ cdef class Loop:
     cdef bint _has_work(self) except -1
     cdef double _last_progress(self) except -1
 
+    @cython.locals(channel=Channel)
+    cpdef object disown(self)
     @cython.locals(channel=Channel)
     cdef object _close(self)
     cdef Runner _add_runner(self)

@@ -98,7 +98,7 @@ class Loop:
         self._next_beat = self._next_second = 0.0
         self._pace = 0.0  # seconds: the longest of the app's recent times, fading
         self._backlog = cfg.backlog
-        self._stopped = self._stopping = False
+        self._stopped = self._stopping = self._is_fork = False
         self._stop_at = NEVER
         # Threads.
         self._threads = cfg.worker_connections if cfg.worker_class == "gevent" else cfg.threads
@@ -183,6 +183,15 @@ class Loop:
     def stop(self) -> None:
         """Make run() return after the requests that are being answered now."""
         self._stopped = True
+
+    def disown(self) -> None:
+        """Let go of all descriptors, in a process that the app has forked; they are the worker's."""
+        self._is_fork = True
+        for channel in self._channels:
+            self._io.close_fd(channel.fd)
+            channel.fd = -1
+            channel.broken = True
+        self._io.disown()
 
     def shutdown(self, timeout: float) -> None:
         """Stop gracefully: run() returns when all is answered, or after `timeout` seconds.

@@ -198,6 +198,12 @@ class Parallel:
         """Make run() return, at the latest after a second."""
         self._is_stopped = True
 
+    def disown(self) -> None:
+        """Let go of all descriptors, in a process that the app has forked."""
+        for place in self._places:
+            place.engine.disown()
+            place.close()
+
     def shutdown(self, timeout: float) -> None:
         """Stop gracefully: run() returns when all is answered, or after `timeout` seconds."""
         for place in self._places:

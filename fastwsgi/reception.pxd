@@ -5,7 +5,7 @@ from .acceptor cimport Acceptor
 from .channel cimport Channel
 from .connection cimport Connection
 
-cdef double _PAUSE, _FREED_AT_ONCE
+cdef double _PAUSE, _COMPLAINS_EVERY, _FREED_AT_ONCE
 cdef int ANY_NUMBER
 
 
@@ -18,7 +18,7 @@ cdef class Reception:
     cdef CIO _io
     cdef object _error_log, _company
     cdef Py_ssize_t _limit
-    cdef double _again_at
+    cdef double _again_at, _complain_at
 
     cpdef object open(self, double now)
     cpdef object close(self)

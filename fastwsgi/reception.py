@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Reception"]
 
 _PAUSE = 0.25  # seconds without accepting after descriptors ran out
+_COMPLAINS_EVERY = 60.0  # seconds; it is tried again four times a second
 _FREED_AT_ONCE = 0.05  # share of the connections that is closed to make room for new ones
 _OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -38,6 +39,7 @@ class Reception:
     __slots__ = (
         "_again_at",
         "_company",
+        "_complain_at",
         "_error_log",
         "_has_siblings",
         "_io",
@@ -67,7 +69,7 @@ class Reception:
         self._error_log = error_log
         self._limit = limit
         self._company = company
-        self._again_at = 0.0
+        self._again_at = self._complain_at = 0.0
         self._is_stale = False  # more are shown than there are
         self._has_siblings = company is not None and company.loops > 1  # other loops of this worker
         if company is not None:
@@ -153,7 +155,9 @@ class Reception:
         self._again_at = now + _PAUSE
         if fd >= 0:
             self._io.close_fd(fd)
-        self._error_log.warning("cannot accept connections for now: %s", why)
+        if now >= self._complain_at:
+            self._complain_at = now + _COMPLAINS_EVERY
+            self._error_log.warning("cannot accept connections for now: %s", why)
 
     def is_crowded(self) -> bool:
         """Return whether there are more connections than there may be."""

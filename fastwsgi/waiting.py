@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from .errors import is_of_foreign_hands
 from .loop import Loop
 from .response import error_page
 from .states import ANY_NUMBER, NEVER, QUICK, READ, SLICE
@@ -171,6 +172,8 @@ class Waiting(Loop):
         """
         channel = self._current
         self._current = None
+        if is_of_foreign_hands(error):
+            return False  # what is sent from now on might go to somebody else
         if channel is None:
             return type(error) is MemoryError and failures < _MOST_FAILURES
         response = channel.response

@@ -11,7 +11,10 @@ Owns the order of its life: signals, title, the application, the loop, the word 
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import faulthandler
+import functools
 import gc
 import logging
 import os
@@ -20,9 +23,17 @@ import signal
 import traceback
 from typing import TYPE_CHECKING, Final
 
-from . import app, gil, green, parallel, stacks
+from . import app, gil, green, offspring, parallel, stacks
 from .engine import Engine
-from .errors import EXIT_APP_LOAD, EXIT_OK, EXIT_WORKER_BOOT, AppImportError, ConfigError, HookError
+from .errors import (
+    EXIT_APP_LOAD,
+    EXIT_OK,
+    EXIT_WORKER_BOOT,
+    AppImportError,
+    ConfigError,
+    HookError,
+    is_of_foreign_hands,
+)
 from .hooks.observer import Observer
 from .logs import captured_output, error_log, request_log
 from .processes import fork, scoreboard, stdio
@@ -106,6 +117,7 @@ class Worker:
         if cfg.max_requests:
             self._max_requests += random.randint(0, cfg.max_requests_jitter)  # noqa: S311 - no secret
         self._is_worn = False
+        self._belongings: dict[int, tuple[int, int]] = {}  # which files its lasting descriptors are of
         self._in_order = True  # time to let the application's threads end
 
     def run(self) -> int:
@@ -118,6 +130,7 @@ class Worker:
         self._enable_stack_dumps()
         signals = Signals(_SIGNALS)
         signals.install(self._leave_boot)
+        offspring.watch(functools.partial(self._disown, signals))
         set_title(f"fastwsgi: worker [{self._cfg.proc_name}]")
         self._record.pid = os.getpid()
         try:
@@ -172,6 +185,7 @@ class Worker:
             tls=self._tls,
             worn=self.ask_for_successor,
         )
+        offspring.watch(self._engine.disown)
         self._engine.add_reader(self._channel, self._on_master_gone)
         # What is here now is for good: no collection need go through it again.
         if hasattr(gc, "freeze"):  # not in PyPy
@@ -179,6 +193,8 @@ class Worker:
 
     def _serve(self, signals: Signals) -> int:
         self._engine.add_reader(signals.fd, lambda: self._on_signals(signals.take()))
+        for fd in (signals.fd, self._channel, *(listener.fd for listener in self._listeners)):
+            self._belongings[fd] = _file_of(fd)
         self._record.state = scoreboard.SERVING
         self._hooks.worker.serve(
             count=lambda: self._engine.requests,
@@ -188,8 +204,8 @@ class Worker:
         Report().write(self._channel)
         try:
             self._engine.run()
-        except Exception:
-            self._error_log.exception("Worker (pid:%d) fails", os.getpid())
+        except Exception as error:
+            self._tell_of_failure(error)
             return EXIT_ERROR
         finally:
             if self._access_log is not None:
@@ -202,10 +218,28 @@ class Worker:
         if error is None and self._in_order and not is_lost:
             return  # the graceful timeout has passed: the master kills this process, and says so
         if error is not None:
-            self._error_log.error("Worker (pid:%d) fails", os.getpid(), exc_info=error)
+            self._tell_of_failure(error)
         self._error_log.info("Worker exiting (pid: %d)", os.getpid())
         self._hooks.worker_exit()
         fork.leave(EXIT_OK if error is None else EXIT_ERROR)
+
+    def _tell_of_failure(self, error: BaseException) -> None:
+        # Where closing the connections has failed as well, that came on top.
+        for cause in (error.__context__, error):
+            if cause is not None and is_of_foreign_hands(cause):
+                why = "descriptors of the server were closed or replaced by the application"
+                self._error_log.critical("Worker (pid:%d) fails: %s (%s)", os.getpid(), why, cause)
+                break
+        else:
+            self._error_log.error("Worker (pid:%d) fails", os.getpid(), exc_info=error)
+
+    def _disown(self, signals: Signals) -> None:
+        """Let go of what is not the engine's, in a process that the app has forked."""
+        with contextlib.suppress(OSError):
+            signals.disown()
+            os.close(self._channel)
+            for listener in self._listeners:
+                listener.sock.close()
 
     def _leave_boot(self, number: int, _frame: FrameType | None) -> None:
         """Exit at once when told to stop before the first request; other signals are kept for later."""
@@ -231,7 +265,11 @@ class Worker:
     # --- events of the loop --------------------------------------------------------------------------------
 
     def _beat(self, progress: float) -> None:
-        """Show a sign of life, the last there was."""
+        """Show a sign of life, the last there was; OSError if somebody has taken what a worker needs."""
+        if self._record.state == scoreboard.SERVING:
+            for fd, file in self._belongings.items():
+                if _file_of(fd) != file:
+                    raise OSError(errno.EBADF, f"descriptor {fd} is of something else")
         self._record.beat(progress)
         self._record.requests = self._engine.requests
         if self._engine.requests >= self._max_requests > 0:
@@ -278,6 +316,11 @@ class Worker:
         # If the master is gone as well, the address is free for the next server from now on.
         for listener in self._listeners:
             listener.sock.close()
+
+
+def _file_of(fd: int) -> tuple[int, int]:
+    status = os.fstat(fd)
+    return status.st_dev, status.st_ino
 
 
 def load_app(cfg: Config, application: WSGIApplication | str, error_log: logging.Logger) -> WSGIApplication:

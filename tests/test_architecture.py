@@ -31,7 +31,7 @@ FLOORS = {
     " logs.log_file logs.access_log logs.logconfig logs.statsd logs.syslog"
     " logs.captured_output logs.logger logs.error_log logs.request_log"
     " app hooks.actors hooks.calls hooks.observer config.command_line config.config_file config.cpus config.sources"
-    " config.draft tls files",
+    " config.draft tls files offspring",
     3: "crew tunnel handover runner seats acceptor channel stream reception loop waiting overdue engine parallel",
     4: "worker",
     5: "master.hands master.certificates master.generation master.upgrade master.herald master.figures master.master",

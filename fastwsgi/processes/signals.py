@@ -92,6 +92,12 @@ class Signals:
         _set_wakeup_fd(self._wakeup_fd)
         signal.pthread_sigmask(signal.SIG_BLOCK, self._mask & HANDLED)
 
+    def disown(self) -> None:
+        """Have no handlers, in a fork that is none of ours: what is sent to it is to end it."""
+        self.close()
+        for number in self._names:
+            _signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
     def close(self) -> None:
         """Close the descriptors; in a fork, whose handlers are about to be replaced."""
         _set_wakeup_fd(-1)

@@ -374,6 +374,40 @@ def test_accept(io: Any, family: socket.AddressFamily, tmp_path: Path) -> None:
         assert listener.fileno() >= 0
 
 
+def test_accept_of_a_number_that_was_closed_behind_our_back(io: Any) -> None:
+    """Whoever is thought to have it still would be answered there."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        io.register_listener(listener.fileno(), "listener")
+        clients = [socket.create_connection(listener.getsockname()) for _ in range(3)]
+        ready(io)
+        fd = io.accept(listener.fileno())
+        os.close(fd)
+        with pytest.raises(OSError) as caught:
+            io.accept(listener.fileno())
+        assert caught.value.errno == errno.EBADF
+        io.close_fd(fd)
+        assert io.accept(listener.fileno()) == fd
+        io.close_fd(fd)
+        for client in clients:
+            client.close()
+
+
+def test_a_poller_that_is_disowned_leaves_the_parents_alone(io: Any, pair: Pair) -> None:
+    ours, theirs = pair
+    io.register(ours.fileno(), "ours", READ)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            io.disown()
+            theirs.send(b"x")
+            os._exit(io.wait(0.1))
+        finally:
+            os._exit(99)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert ready(io) == {"ours": READ}
+
+
 def test_accept_of_one_that_has_gone(io: Any) -> None:
     """Reset while it waited: the listener is as good as before."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
