@@ -35,7 +35,7 @@ cdef class Channel(Timed):
     cdef bint _registered, _is_hurried, _held
 
     cpdef object wait_for(self, int events)
-    cpdef bint is_idle(self)
+    cpdef bint is_idle(self, double since)
     cpdef bint is_registered(self)
     cpdef bint owes(self) except -1
     cpdef object receive(self)

@@ -110,9 +110,9 @@ class Channel(Timed):
             self._io.modify(self.fd, events)
         self.interest = events
 
-    def is_idle(self) -> bool:
-        """Return whether it is kept only for requests that may come."""
-        return not self.lingers and self.connection.is_idle() and not self.owes()
+    def is_idle(self, since: float) -> bool:
+        """Return whether it is kept only for requests that may come, or have been coming from `since` on."""
+        return not self.lingers and self.connection.is_idle(since) and not self.owes()
 
     def is_registered(self) -> bool:
         """Return whether any events were asked for yet."""

@@ -30,14 +30,15 @@ cdef class Connection:
     cdef Body _body
     cdef ChunkedDecoder _decoder
     cdef long long _to_come
-    cdef double _began, _seen
+    cdef readonly double began
+    cdef double _seen
 
     cpdef object say(self, dict words)
     cpdef bint is_closing(self)
     cpdef bint is_over(self)
     cpdef bint is_busy(self)
     cpdef bint is_streaming(self)
-    cpdef bint is_idle(self)
+    cpdef bint is_idle(self, double since)
     cpdef bint is_at_rest(self)
     cpdef bint wants_more(self) except -1
     cpdef bint ahead(self)

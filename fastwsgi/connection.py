@@ -54,7 +54,6 @@ class Connection:
 
     __slots__ = (
         "_base",
-        "_began",
         "_body",
         "_buffer",
         "_decoder",
@@ -68,6 +67,7 @@ class Connection:
         "_seen",
         "_to_come",
         "_trusted",
+        "began",
         "deadline",
         "ended",
         "error",
@@ -102,7 +102,7 @@ class Connection:
         self._decoder: ChunkedDecoder | None = None
         self._is_last = False  # the client has said that it will send no request after the latest
         self._to_come = 0  # bytes of a body framed by Content-Length
-        self._began = self._seen = now  # when a request's first bytes came, and its latest
+        self.began = self._seen = now  # when a request's first bytes came, and its latest
 
     def say(self, words: dict[str, str]) -> None:
         """Have all its requests say this of the connection, besides what those of every other do."""
@@ -125,9 +125,18 @@ class Connection:
         """Return whether more of a request's body is to come, for the app that answers it to read."""
         return self.state == STREAM
 
-    def is_idle(self) -> bool:
-        """Return whether it waits for a next request of which nothing has come yet, with nothing to send."""
-        return self.state == IDLE and self.served > 0 and not self.out
+    def is_idle(self, since: float) -> bool:
+        """Return whether it waits for a next request of which nothing has come yet, with nothing to send.
+
+        Or for the rest of a head, or a first request, and has done since the time `since`.
+        """
+        if self.state == IDLE and self.served > 0:
+            return not self.out
+        return (
+            self.began < since
+            and (self.state == IDLE or self.state == HEAD or self.state == PROXY)
+            and not self.out
+        )
 
     def is_at_rest(self) -> bool:
         """Return whether nothing of a next request, or of the first, has come, with nothing to send."""
@@ -280,7 +289,7 @@ class Connection:
 
     def _parse(self, data: bytes, start: int, now: float) -> Request | None:
         endpoint = self._endpoint
-        self._began = self._seen = now
+        self.began = self._seen = now
         try:
             request = endpoint.parser.parse(
                 data, start, self._base, self._remote_addr, self._remote_port, self._trusted
@@ -445,4 +454,4 @@ class Connection:
         else:
             environ = {"REMOTE_ADDR": self._remote_addr, "REMOTE_PORT": self._remote_port}
             environ.update(policy.outline(head or b""))
-        log(environ, status, None, nbytes, self._seen - self._began)
+        log(environ, status, None, nbytes, self._seen - self.began)

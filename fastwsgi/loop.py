@@ -415,7 +415,7 @@ class Loop:
         if channel is not None:
             channel.runner = self._runner
             if self._reception.is_crowded():
-                for idle in self._reception.idlest():
+                for idle in self._reception.make_room(self._now):
                     self._drop(idle)
         return channel
 

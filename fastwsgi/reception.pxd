@@ -33,7 +33,7 @@ cdef class Reception:
     cdef object _give_up(self, int fd, double now, why)
     cpdef bint is_crowded(self)
     @cython.locals(channel=Channel)
-    cpdef list idlest(self)
+    cpdef list make_room(self, double now)
     cdef Py_ssize_t _room(self) except? -1
     @cython.locals(channel=Channel)
-    cdef bint _has_idle(self) except -1
+    cdef bint _has_idle(self, double now) except -1

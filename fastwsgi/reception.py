@@ -4,15 +4,17 @@ It owns the set of the loop's connections. All acceptors are open or closed toge
 in the kernel's backlog, where another worker may take them. Closed is right
 
 - after descriptors have run out, for a moment: the connection would be reported without end;
-- with `worker_connections` connections, none of which is idle; otherwise those idle for longest give way;
+- with `worker_connections` connections, none of them idle or slow with a head: otherwise those give way;
 - while another worker that is free has fewer: what is accepted here could be served sooner there.
 """
 
 from __future__ import annotations
 
 import errno
+import select
 from typing import TYPE_CHECKING, Any
 
+from . import green
 from .channel import Channel
 from .connection import Connection
 from .errors import OUT_OF_MEMORY
@@ -29,6 +31,8 @@ __all__ = ["Reception"]
 
 _PAUSE = 0.25  # seconds without accepting after descriptors ran out
 _COMPLAINS_EVERY = 60.0  # seconds; it is tried again four times a second
+_poll: Any = green.unpatched("select", "poll")  # gevent's would let others run, here and now
+_SLOW = 1.0  # seconds for a head; one that takes longer gives way to others, of which there are too many then
 _FREED_AT_ONCE = 0.05  # share of the connections that is closed to make room for new ones
 _OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -91,7 +95,7 @@ class Reception:
 
     def reopen(self, now: float) -> None:
         """Open again if nothing is against it any more."""
-        if not self.is_open and not self.yields and (self._room() > 0 or self._has_idle()):
+        if not self.is_open and not self.yields and (self._room() > 0 or self._has_idle(now)):
             self.open(now)
 
     def share(self, is_free: bool, now: float) -> None:
@@ -127,7 +131,7 @@ class Reception:
 
     def take(self, acceptor: Acceptor, now: float) -> Channel | None:
         """Accept one connection, if one is waiting and there may be room for it."""
-        if self._room() <= 0 and not self._has_idle():
+        if self._room() <= 0 and not self._has_idle(now):
             self.close()
         if not self.is_open:
             return None
@@ -163,11 +167,24 @@ class Reception:
         """Return whether there are more connections than there may be."""
         return self._room() < 0
 
-    def idlest(self) -> list[Channel]:
-        """Return the connections that have been idle for longest: more than one, so that the search pays."""
-        idle: list[Any] = [channel for channel in self.channels if channel.is_idle()]
-        idle.sort(key=_deadline_of)
-        return idle[: 1 + int(self._limit * _FREED_AT_ONCE)]
+    def make_room(self, now: float) -> list[Channel]:
+        """Return the connections that are to be closed, as they have been idle for longest.
+
+        That is more than one, so that the search pays. Those that were slow have been told.
+        """
+        idle: list[Any] = [channel for channel in self.channels if channel.is_idle(now - _SLOW)]
+        idle.sort(key=_beginning_of)
+        del idle[1 + int(self._limit * _FREED_AT_ONCE) :]
+        # What has come meanwhile may be a request, which the worker has not had the time to look at.
+        poll = _poll()
+        for channel in idle:
+            poll.register(channel.fd, select.POLLIN)
+        heard = {fd for fd, _ in poll.poll(0)}
+        closed = [channel for channel in idle if channel.fd not in heard] or idle[:1]
+        for channel in closed:
+            channel.connection.time_out()
+            channel.send()
+        return closed
 
     def _room(self) -> int:
         """Return how many more connections the worker may have."""
@@ -175,12 +192,12 @@ class Reception:
         others = company.connections_of_siblings() if self._has_siblings and company is not None else 0
         return self._limit - len(self.channels) - int(others)
 
-    def _has_idle(self) -> bool:
+    def _has_idle(self, now: float) -> bool:
         for channel in self.channels:  # noqa: SIM110 - compiled, a generator would be an object
-            if channel.is_idle():
+            if channel.is_idle(now - _SLOW):
                 return True
         return False
 
 
-def _deadline_of(channel: Channel) -> float:
-    return channel.deadline
+def _beginning_of(channel: Channel) -> float:
+    return channel.connection.began

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import select
 import signal
 import socket
 import struct
@@ -106,13 +107,13 @@ def test_out_of_descriptors_while_serving(live: Callable[..., LiveServer]) -> No
 
 
 def test_worker_connections(live: Callable[..., LiveServer]) -> None:
-    """With requests on their way on all that it may have, the worker takes no more, and does not spin."""
+    """With bodies on their way on all that it may have, the worker takes no more, and does not spin."""
     server = live(APP, "--worker-connections", "10", *DEBUG)
     (worker,) = wait_for_workers(server, 1)
     before = settled(server, worker)
     peers = [server.connect() for _ in range(30)]
     for number, peer in enumerate(peers):
-        peer.send(GET[:-2] if number < 10 else GET)
+        peer.send(head("/", "Content-Length: 1", method="POST") if number < 10 else GET)
     eventually(lambda: descriptors(worker) == before + 10)
     assert spent_at_rest(worker) < AT_REST
     assert descriptors(worker) == before + 10
@@ -123,9 +124,30 @@ def test_worker_connections(live: Callable[..., LiveServer]) -> None:
     for number, peer in enumerate(peers):
         with peer:
             if number < 10:
-                peer.send(GET[-2:])
+                peer.send(b"x")
             assert peer.response().status == 200
     wait_for_descriptors(worker, before)
+
+
+@pytest.mark.parametrize("start", [b"", GET[:-2], GET + GET[:-2]], ids=["silent", "slow", "later slow"])
+def test_who_keeps_the_server_waiting_for_a_head_makes_room(
+    live: Callable[..., LiveServer], start: bytes
+) -> None:
+    """With ten connections that send nothing, or half of a head, nobody could shut all others out."""
+    server = live(APP, "--worker-connections", "10", "--header-timeout", "0", "--keep-alive", "60")
+    peers = [server.connect() for _ in range(10)]
+    for peer in peers:
+        peer.send(start)
+    if start.startswith(GET):
+        assert [peer.response().status for peer in peers] == [200] * 10
+    assert server.request(GET).status == 200
+    told, _, _ = select.select([peer.sock for peer in peers], [], [], DEADLINE)
+    assert told
+    for peer in peers:
+        with peer:
+            if peer.sock in told:
+                assert not start or peer.response().status == 408
+                assert peer.is_closed()
 
 
 @pytest.mark.skipif(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import signal
 import socket
 import threading
+import time
 from collections import Counter
 from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
@@ -117,7 +117,7 @@ def running(app: Callable[..., Any] = hello, *, access_log: Any = None, **settin
 
     engine.add_reader(theirs.fileno(), on_readable)
     it.thread.start()
-    eventually(lambda: all(turn[0] == math.inf for turn in turns))  # they wait
+    eventually(lambda: all(turn[0] > time.monotonic() for turn in turns))  # they wait
     try:
         yield it
     finally:

@@ -168,7 +168,7 @@ def facts(request: Any) -> tuple[Any, ...]:
 def look(connection: Any) -> tuple[Any, ...]:
     return (
         *(connection.state, connection.served, connection.unread, connection.deadline, connection.pending()),
-        *(connection.is_over(), connection.is_idle(), connection.wants_more(), connection.ahead()),
+        *(connection.is_over(), connection.is_idle(0.0), connection.wants_more(), connection.ahead()),
         *(connection.is_at_rest(), connection.is_closing(), connection.is_streaming()),
     )
 
