@@ -1,7 +1,12 @@
-"""What fuzzing starts from: the corpus of the tests, what it lacks, and inputs that were once a finding (`kept/`)."""
+"""What fuzzing starts from: the corpus of the tests, what it lacks, and what fuzzing has found.
+
+`kept/` has inputs that were once a finding; `found/`, in base64, those by which the code was first seen to do something
+that the others do not have it do: another refusal, framing, failure of an app.
+"""
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -13,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["DICTIONARY", "KEPT", "TARGETS", "seeds"]
 
 KEPT: Final = Path(__file__).resolve().parent / "kept"
+FOUND: Final = KEPT.parent / "found"
 TARGETS: Final = ("head", "connection", "response")
 _LONGEST: Final = 1500
 
@@ -208,3 +214,5 @@ def seeds(target: str) -> Iterator[bytes]:
         raise ValueError(target)
     for path in sorted((KEPT / target).glob("*")):
         yield path.read_bytes()
+    for line in (FOUND / f"{target}.txt").read_text().splitlines():
+        yield base64.b64decode(line)
