@@ -332,13 +332,13 @@ def spoken(told: Told) -> dict[str, Any]:
 NOTHING = spoken(told_by(OFF, []))
 
 
-@settings(max_examples=300, deadline=None, database=None)
+@settings(max_examples=100, deadline=None, database=None)
 @given(ANY, st.sampled_from(ALL))
 def test_whoever_is_not_believed_changes_nothing(fields: Fields, found: list[Any]) -> None:
     assert spoken(told_by(found, fields, trusted=False)) == NOTHING
 
 
-@settings(max_examples=300, deadline=None, database=None)
+@settings(max_examples=100, deadline=None, database=None)
 @given(ANY, st.sampled_from(ALL))
 def test_whoever_is_believed_changes_nothing_by_other_names(fields: Fields, found: list[Any]) -> None:
     heard = {
@@ -350,7 +350,7 @@ def test_whoever_is_believed_changes_nothing_by_other_names(fields: Fields, foun
     assert spoken(told_by(found, others)) == NOTHING
 
 
-@settings(max_examples=400, deadline=None, database=None)
+@settings(max_examples=200, deadline=None, database=None)
 @given(
     st.text(st.characters(min_codepoint=9, max_codepoint=255), max_size=60)
     | st.lists(
