@@ -154,7 +154,7 @@ class Forwarding:
 
     def _find_outermost(self, value: str, is_proxy: bool) -> Hop:
         hops = read_forwarded(value) if b"forwarded" in self._keys else read_addresses(value)
-        return outermost(hops, self._proxies.name) if is_proxy else hops[-1]._replace(client=None)
+        return outermost(hops, self._proxies.name) if is_proxy else next(hops)._replace(client=None)
 
 
 def _set_host(environ: dict[str, Any], host: str) -> None:

@@ -18,7 +18,7 @@ from .errors import HTTPError
 from .networks import written
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator
 
 __all__ = ["Hop", "outermost", "read_addresses", "read_forwarded"]
 
@@ -34,6 +34,7 @@ _NODE: Final = re.compile(r"(?:([0-9.]+)|\[([0-9A-Fa-f:.]+)\])(?::(?:([0-9]{1,5}
 """RFC 7239 §6: address, and port if it is told; `unknown` and names that hide an address are none."""
 
 _LONGEST: Final = 64  # characters of a node that is an address
+_MOST_PAIRS: Final = 256  # more would be a loop of proxies, or meant to cost time
 
 
 class Hop(NamedTuple):
@@ -46,46 +47,49 @@ class Hop(NamedTuple):
     proto: str | None = None
 
 
-def read_forwarded(value: str) -> list[Hop]:
-    """Read the values of all `Forwarded` fields, joined; raises HTTPError where they are malformed."""
-    hops = []
-    pairs: dict[str, str] = {}
+def read_forwarded(value: str) -> Iterator[Hop]:
+    """Read the values of all `Forwarded` fields, joined, from us on; raises HTTPError."""
+    elements: list[dict[str, str]] = [{}]
     at = 0
-    while True:
+    for _ in range(_MOST_PAIRS):
         match = _PAIR.match(value, at)
         if match is None:
             raise HTTPError(400, "malformed Forwarded")
         name, token, quoted, end = match.groups()
         if name is not None:
             name = name.lower()
-            if name in pairs:
+            if name in elements[-1]:
                 raise HTTPError(
                     400, f"{name} is repeated in an element of Forwarded"
                 )  # RFC 7239 §4: MUST NOT
-            pairs[name] = token if token is not None else _QUOTED_PAIR.sub(r"\1", quoted)
-        if end != ";":
-            hops.append(Hop(_client(pairs.get("for", "")), pairs.get("host"), pairs.get("proto")))
-            pairs = {}
-            if match.end() == len(value) and "," not in end:
-                return hops
+            elements[-1][name] = token if token is not None else _QUOTED_PAIR.sub(r"\1", quoted)
         at = match.end()
+        if "," in end:
+            elements.append({})
+        elif end != ";":
+            return (
+                Hop(_client(pairs.get("for", "")), pairs.get("host"), pairs.get("proto"))
+                for pairs in reversed(elements)
+            )
+    raise HTTPError(400, f"more than {_MOST_PAIRS} pairs in Forwarded")
 
 
-def read_addresses(value: str) -> list[Hop]:
-    """Read the values of all X-Forwarded-For fields, joined."""
-    return [Hop(_client(text) or _bare(text)) for text in map(_stripped, value.split(","))]
+def read_addresses(value: str) -> Iterator[Hop]:
+    """Read the values of all X-Forwarded-For fields, joined, from us on."""
+    return (Hop(_client(text) or _bare(text)) for text in map(_stripped, reversed(value.split(","))))
 
 
-def outermost(hops: Sequence[Hop], is_proxy: Callable[[str], bool]) -> Hop:
+def outermost(hops: Iterator[Hop], is_proxy: Callable[[str], bool]) -> Hop:
     """Return what the outermost proxy tells that is vouched for, with the farthest client that is known."""
     client = None
-    for hop in reversed(hops):
+    for hop in hops:
         if hop.client is None:
             return hop._replace(client=client)
         client = hop.client
+        last = hop
         if not is_proxy(client[0]):
-            return hop
-    return hops[0]
+            break
+    return last
 
 
 def _stripped(text: str) -> str:

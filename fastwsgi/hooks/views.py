@@ -27,7 +27,6 @@ class RequestView:
     """
 
     must_close = False
-    proxy_protocol_info = None
 
     def __init__(self, environ: Mapping[str, Any]) -> None:
         self._environ = environ
@@ -39,6 +38,21 @@ class RequestView:
     def _word(self, name: str) -> str:
         # Of a request that was cut off in its head nothing may be known.
         return str(self._environ.get(name, ""))
+
+    @cached_property
+    def proxy_protocol_info(self) -> dict[str, Any] | None:
+        """What the connection's PROXY header has told; None if there was none."""
+        environ = self._environ
+        if "PROXY_PROTOCOL" not in environ:
+            return None
+        is_told = "PROXY_ADDR" in environ
+        return {
+            "proxy_protocol": environ["PROXY_PROTOCOL"],
+            "client_addr": environ["REMOTE_ADDR"] if is_told else None,
+            "client_port": int(environ["REMOTE_PORT"] or 0) if is_told else None,
+            "proxy_addr": environ["PROXY_ADDR"] if is_told else None,
+            "proxy_port": int(environ["PROXY_PORT"] or 0) if is_told else None,
+        }
 
     @cached_property
     def method(self) -> str:

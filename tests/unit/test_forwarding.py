@@ -163,6 +163,9 @@ PAIRS: list[tuple[list[str], tuple[str, str] | int]] = [
     (['for=x"203.0.113.9"'], 400),
     (["for=203.0.113.9 by=x"], 400),
     (["203.0.113.9"], 400),
+    ([",".join(["for=10.0.0.2"] * 256)], ("10.0.0.2", "")),
+    ([",".join(["for=10.0.0.2"] * 257)], 400),
+    ([";".join(f"x{number}=a" for number in range(257))], 400),
     (["f\xf6r=203.0.113.9"], 400),
     # A quote that a client opens does not swallow what the proxy writes behind it.
     (['for=8.8.8.8;x="', "for=203.0.113.9"], 400),
@@ -374,5 +377,5 @@ def test_any_value_is_read_alike_and_makes_an_address_or_nothing(value: str, nam
 
 
 def test_hops() -> None:
-    assert read_addresses("10.0.0.1") == [Hop(("10.0.0.1", ""))]
-    assert read_forwarded("for=_x;proto=https,host=a") == [Hop(None, None, "https"), Hop(None, "a")]
+    assert list(read_addresses("10.0.0.2,10.0.0.1")) == [Hop(("10.0.0.1", "")), Hop(("10.0.0.2", ""))]
+    assert list(read_forwarded("for=_x;proto=https,host=a")) == [Hop(None, "a"), Hop(None, None, "https")]

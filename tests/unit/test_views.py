@@ -139,3 +139,18 @@ def test_a_response_in_chunks() -> None:
     assert view.is_chunked()
     assert view.should_close()
     assert view.response_length is None
+
+
+def test_a_proxy_header() -> None:
+    told = {"PROXY_PROTOCOL": "TCP4", "REMOTE_ADDR": "203.0.113.9", "REMOTE_PORT": "4711"}
+    proxy = {"PROXY_ADDR": "192.0.2.7", "PROXY_PORT": "443"}
+    assert RequestView({**told, **proxy}).proxy_protocol_info == {
+        "proxy_protocol": "TCP4",
+        "client_addr": "203.0.113.9",
+        "client_port": 4711,
+        "proxy_addr": "192.0.2.7",
+        "proxy_port": 443,
+    }
+    nobody = dict.fromkeys(("client_addr", "client_port", "proxy_addr", "proxy_port"))
+    local = RequestView({**told, "PROXY_PROTOCOL": "LOCAL"}).proxy_protocol_info
+    assert local == {"proxy_protocol": "LOCAL", **nobody}
