@@ -7,6 +7,7 @@ import json
 import re
 import signal
 import socket
+import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     Change = tuple[str, str]
 
 ECHO = "tests.apps.echo:app"
+NAMED = ("--trusted-proxy-headers", "x-forwarded-for")
 OVER_TCP: tuple[Change, ...] = (("    option httpchk GET /health\n    http-check expect status 200\n", ""),)
 
 pytestmark = needs("haproxy")
@@ -130,17 +132,20 @@ def test_https_in_front(live: Start, folder: Path) -> None:
 
 @needs_openssl
 @pytest.mark.skipif(TLS is not None, reason="this run has certificates of its own")
+@pytest.mark.skipif(sys.platform != "linux", reason="has 127.0.0.2")
 @pytest.mark.parametrize("version", ["v1", "v2"])
 def test_tls_that_is_passed_on(live: Start, folder: Path, version: str) -> None:
     """In mode tcp, HAProxy cannot look into what it passes on, and puts its header before TLS."""
     authority = Authority(folder)
-    server = start(live, ECHO, *authority.issue().arguments, version=version)
+    server = start(live, ECHO, *authority.issue().arguments, *NAMED, version=version)
     changes = [("mode http", "mode tcp"), ("    http-request", "    # http-request"), *OVER_TCP]
     with haproxy(folder, [server] * 2, *changes, version=version) as port:
         for number in range(4):
-            with Peer(port.address, tls=authority.client()) as peer:
+            # HAProxy is believed, this one is not, and it is this one who writes the fields.
+            with Peer(port.address, tls=authority.client(), source="127.0.0.2") as peer:
                 me = peer.sock.getsockname()
-                found = json.loads(peer.request(head(f"/{number}")).body)["environ"]
+                forged = ("X-Forwarded-Proto: http", "SCRIPT_NAME: /evil", "X-Forwarded-For: 203.0.113.9")
+                found = json.loads(peer.request(head(f"/{number}", *forged)).body)["environ"]
             assert (found["REMOTE_ADDR"], int(found["REMOTE_PORT"])) == me
             assert (found["PROXY_ADDR"], int(found["PROXY_PORT"])) == port.address
             assert found["wsgi.url_scheme"] == "https"
