@@ -219,7 +219,7 @@ class Master:
                 key.data()
             beats = {hand.pid: hand.record.last_beat for hand in self._hands.values()}
             self._carry_out(machine.tick(time.monotonic(), beats))
-            if self._generation.certificates.have_changed(now):
+            if self._generation.certificates.have_changed(time.monotonic()):
                 self._carry_out(machine.certificates_changed(time.monotonic()))
             self._figures.tell(self._log, self._generation, len(self._hands), time.monotonic())
         self._herald.tell(machine, self._generation.cfg, time.monotonic())

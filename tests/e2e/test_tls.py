@@ -371,6 +371,20 @@ def test_handshakes_have_an_end(
     with Peer(running.address) as peer:
         peer.send(b"\x16\x03\x01")
         assert peer.is_closed()
+    with Inspector(running, authority.client()) as client:
+        with pytest.raises(ssl.SSLWantReadError):
+            client.tls.do_handshake()
+        hello = client.outgoing.read()
+        for octet in hello:  # drop by drop it is no sooner over
+            client.peer.send(bytes([octet]))
+            client.peer.sock.settimeout(0.02)
+            try:
+                assert client.peer.is_closed()
+                break
+            except TimeoutError:
+                pass
+        else:
+            pytest.fail("it goes on for ever")
     assert running.get("/next").status == 200
 
 
