@@ -66,7 +66,7 @@ def test_nobody_waits_for_a_worker_that_is_stopped(live: Callable[..., LiveServe
             if owner == stopped:
                 peer.sock.close()
         # Of sockets, it is left with one that listens, and one to the master.
-        eventually(lambda: sum("socket:" in target for target in open_files(int(stopped))) == 2)
+        eventually(lambda: len({each for each in open_files(int(stopped)) if "socket:" in each}) == 2)
         os.kill(int(stopped), signal.SIGSTOP)
         try:
             others = [stack.enter_context(server.connect()).request(PID).text for _ in range(10)]
