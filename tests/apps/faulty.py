@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 LASTS = 30.0  # seconds that a child runs for
 CHILDREN: list[int] = []
+TRUE_TIME = time.time
 CALLS = {"app": 0, "close": 0, "made": 0}
 
 
@@ -107,6 +108,11 @@ def end(query: str) -> None:
         faulthandler._sigsegv()  # type: ignore[attr-defined]
 
 
+def set_clock(query: str) -> None:
+    """Have the clock of this process tell a time that is so many seconds off."""
+    time.time = lambda: TRUE_TIME() + float(query)
+
+
 class Pieces:
     """A body that does something in the middle, or at its end."""
 
@@ -133,6 +139,7 @@ def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[byt
         "close": lambda query: close_some(query, environ["REMOTE_PORT"]),
         "fork": fork,
         "end": end,
+        "clock": set_clock,
     }
     CALLS["app"] += 1
     if way == "in-app":

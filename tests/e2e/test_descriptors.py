@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import select
+import shutil
 import signal
 import socket
 import struct
@@ -61,7 +62,7 @@ def settled(server: LiveServer, worker: int) -> int:
 
 FEW_DESCRIPTORS = """
 import resource, sys
-resource.setrlimit(resource.RLIMIT_NOFILE, (48, 48))
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 from fastwsgi.__main__ import main
 sys.exit(main())
 """
@@ -71,15 +72,44 @@ def test_out_of_descriptors(live: Callable[..., LiveServer]) -> None:
     """The rest wait in the backlog, the processor rests, and all are served in the end."""
     server = live(APP, "--keep-alive", "60", *DEBUG, command=(sys.executable, "-c", FEW_DESCRIPTORS))
     (worker,) = wait_for_workers(server, 1)
-    peers = [server.connect() for _ in range(60)]
+    peers = [server.connect() for _ in range(300)]
     for peer in peers:
         peer.send(GET)
     server.wait_for_log("cannot accept connections for now: Too many open files")
-    assert descriptors(worker) <= 48
+    assert descriptors(worker) <= 64
     assert spent_at_rest(worker) < AT_REST
     for peer in peers:  # each one that is closed makes room for another
         with peer:
             assert peer.response().status == 200
+    assert len([line for line in server.log.lines if "cannot accept" in line]) == 1
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+@pytest.mark.parametrize("name", ["ENFILE", "ECONNABORTED"])
+def test_refusals_of_the_kernel(live: Callable[..., LiveServer], name: str) -> None:
+    """strace has every other accept fail."""
+    inject = ("-e", "trace=accept4", "-e", f"inject=accept4:error={name}:when=2+2")
+    strace = ("strace", "-f", "-D", "-qq", "-o", os.devnull, *inject)
+    server = live(APP, *DEBUG, command=(*strace, sys.executable, "-m", "fastwsgi"))
+    peers = [server.connect() for _ in range(5)]
+    for peer in peers:
+        with peer:
+            assert peer.request(GET).status == 200
+    log = server.log.text
+    assert log.count("cannot accept connections for now") == (name == "ENFILE")
+
+
+def test_the_master_is_out_of_descriptors(live: Callable[..., LiveServer]) -> None:
+    """It cannot replace a worker meanwhile, says so, and tries again."""
+    server = live(APP, "-w", "2", *DEBUG)
+    victim, _ = wait_for_workers(server, 2)
+    soft, hard = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (descriptors(server.pid) - 1, hard))
+    os.kill(victim, signal.SIGKILL)
+    server.wait_for_log("Cannot fork a worker: Too many open files; next attempt in")
+    assert server.get("/?still").text == "still"
+    resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (soft, hard))
+    assert victim not in wait_for_workers(server, 2)
 
 
 def test_out_of_descriptors_while_serving(live: Callable[..., LiveServer]) -> None:
