@@ -8,6 +8,7 @@ ONLY ?=
 SERVERS ?=
 EXAMPLES ?= 100000
 SECONDS ?= 120
+REQUESTS ?= 200000
 TARGETS ?=
 REPEAT ?=
 MINUTES ?=
@@ -26,7 +27,7 @@ SOURCES += $(wildcard $(patsubst %.pxd,%.py,$(wildcard fastwsgi/*.pxd)))
 # Of the end-to-end tests those about what goes over the wire, whichever way it is served.
 WIRE := $(patsubst %,tests/e2e/test_%.py,http11 input smuggling splitting streaming wire wsgi)
 
-.PHONY: help build serve test test-pure test-compiled test-threads test-gevent test-tls test-kqueue test-sanitized test-pythons freethreaded fuzz fuzz-hypothesis soak lint types bench bench-quick wheel docs annotate clean
+.PHONY: help build serve test test-pure test-compiled test-threads test-gevent test-tls test-kqueue asan leaks test-pythons freethreaded fuzz fuzz-hypothesis soak lint types bench bench-quick wheel docs annotate clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -79,14 +80,11 @@ soak: build ## mixed load with faults; nothing is lost, memory stays flat (MINUT
 	FASTWSGI_TEST_DEADLINE=60 $(BIN)/python -m tests.soak \
 	  $(if $(MINUTES),--minutes $(MINUTES),--seconds $(SECONDS)) $(ARGS)
 
-test-sanitized: build ## the engine's tests with AddressSanitizer and UndefinedBehaviorSanitizer
-	rm -rf build/sanitized && mkdir -p build/sanitized
-	cp -r fastwsgi tests examples deploy pyproject.toml setup.py README.md build/sanitized && rm -f build/sanitized/fastwsgi/*.so
-	cd build/sanitized && FASTWSGI_SANITIZE=1 $(BIN)/python setup.py --quiet build_ext --inplace --parallel 4
-	cd build/sanitized && FASTWSGI_REQUIRE_EXTENSIONS=1 PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 \
-	  LD_PRELOAD="$$(cc -print-file-name=libasan.so):$$(cc -print-file-name=libubsan.so)" \
-	  $(BIN)/python -m pytest -o faulthandler_timeout=0 tests/unit tests/e2e/test_engine.py \
-	  tests/e2e/test_input.py tests/e2e/test_wire.py tests/e2e/test_wsgi.py $(ARGS)
+asan: build ## unit and wire suites with AddressSanitizer and UndefinedBehaviorSanitizer, 20 minutes
+	$(BIN)/python -m tests.sanitized $(ARGS)
+
+leaks: build ## what a worker holds after 200,000 requests of each kind, by the hour (REQUESTS=, ONLY=generator,tls)
+	$(BIN)/python -m tests.leaks --requests $(REQUESTS) --only "$(ONLY)"
 
 test-pythons: ## the whole suite on several Pythons, each in an environment of its own (PYTHONS=)
 	for python in $(PYTHONS); do $(MAKE) test PYTHON=$$python VENV=.venv-$$python || exit 1; done

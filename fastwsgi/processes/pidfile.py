@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from contextlib import suppress
 from pathlib import Path
 
@@ -38,6 +39,10 @@ class Pidfile:
     def _write(self) -> None:
         path = self.path
         self._refuse_another(_read(path))
+        with suppress(OSError):
+            mode = os.stat(path).st_mode
+            if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):  # which a file would take the place of
+                raise ConfigError(f"pidfile {path!r}: it is a device; name a file")
         # Written aside and renamed: a reader never sees half a number.
         aside = f"{path}.{self._pid}"
         try:
@@ -49,6 +54,8 @@ class Pidfile:
                 os.fchmod(file.fileno(), 0o644)
             os.replace(aside, path)
         except OSError as exc:
+            with suppress(OSError):
+                os.unlink(aside)  # a full disk has no room for what is in it
             raise ConfigError(f"pidfile {path!r}: {exc.strerror}; name a file that can be written") from None
 
     def _refuse_another(self, other: int) -> None:

@@ -7,8 +7,9 @@ import json
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -57,6 +58,25 @@ def _answer_after_an_error(start_response: StartResponse, headers: list[tuple[st
     return [b"mended"]
 
 
+def _links() -> list[str]:
+    found = []
+    for fd in os.listdir("/proc/self/fd"):
+        with suppress(OSError):  # the one of this look
+            found.append(os.readlink(f"/proc/self/fd/{fd}"))
+    return found
+
+
+class _FailsToClose(list[bytes]):
+    def close(self) -> None:
+        raise Fails
+
+
+def _echo_upgraded(sock: Any) -> None:
+    sock.sendall(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
+    sock.sendall(sock.recv(5))
+    sock.close()
+
+
 def counts() -> dict[str, int]:
     """Return what this process holds: objects the collector knows, blocks of memory, bytes in RAM."""
     resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
@@ -64,7 +84,8 @@ def counts() -> dict[str, int]:
         "objects": len(gc.get_objects()),
         "blocks": sys.getallocatedblocks(),
         "resident": resident,
-        "descriptors": len(os.listdir("/proc/self/fd")),
+        "descriptors": len(links := _links()),
+        "sockets": sum(link.startswith("socket:") for link in links),
     }
 
 
@@ -88,7 +109,14 @@ def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[byt
         gc.disable()
     elif path == "/mends":
         return _answer_after_an_error(start_response, headers)
+    elif path == "/hints":
+        environ["wsgi.early_hints"]([("Link", "</style.css>; rel=preload")])
+    elif path == "/upgrade":
+        _echo_upgraded(environ["gunicorn.socket"])
+        return []
     write = start_response("200 OK", headers)
+    if path == "/close-fails":
+        return _FailsToClose([token])
     if path == "/stream":
         return _pieces(token)
     if path == "/fails-late":

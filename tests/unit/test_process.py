@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import select
 import signal
 import socket
@@ -440,6 +441,22 @@ def test_pid_that_went_to_another_program_is_taken_over(tmp_path: Path, other: C
     pidfile = Pidfile(str(path))
     assert path.read_text() == f"{os.getpid()}\n"
     assert f"process {pid} (cat) is no server of this kind" in pidfile.notice
+
+
+def test_pidfile_on_a_full_disk(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        with pytest.raises(ConfigError, match="File too large; name a file that can be written"):
+            Pidfile(str(tmp_path / "pid"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pidfile_does_not_take_the_place_of_a_device() -> None:
+    with pytest.raises(ConfigError, match="it is a device"):
+        Pidfile(os.devnull)
 
 
 def test_pidfile_is_renamed(tmp_path: Path) -> None:
