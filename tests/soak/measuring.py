@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 EVERY: Final = 2.0
 WARM: Final = 20.0
 MEASURED: Final = 30.0
-ALLOWED: Final = {"master": 512, "worker": 1536, "blocks": 2000}
+ALLOWED: Final = {"master": 768, "worker": 1536, "blocks": 2000}
 """KiB, KiB, and blocks."""
 
 
