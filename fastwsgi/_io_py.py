@@ -227,7 +227,7 @@ class IO:
         with _Selector() as fresh:
             os.dup2(fresh.fileno(), self._selector.fileno(), inheritable=False)
         for listener in self._listeners.values():
-            listener.detach()
+            listener.close()
 
     def close(self) -> None:
         """Close the poller, and nothing else."""
