@@ -280,6 +280,9 @@ def _set_connection(request: Request, framing: dict[str, list[bytes]]) -> None:
     elif request.version == 0:
         request.keep_alive = b"keep-alive" in tokens
     request.upgrade = b"upgrade" in tokens and "upgrade" in framing and request.version > 0
+    if request.upgrade:
+        # A proxy that does not look for the 101 hands on all that follows as the new protocol's, unread.
+        request.keep_alive = False
 
 
 def _set_body(request: Request, framing: dict[str, list[bytes]], limits: Limits) -> None:
