@@ -118,6 +118,18 @@ def test_imports_only_from_below(path: Path) -> None:
             assert other != "fastwsgi", f"{path.name}: import relatively"
 
 
+@pytest.mark.parametrize("floor", FLOORS)
+def test_the_design_has_the_same_floors(floor: int) -> None:
+    """In docs/design.md a folder whose modules are all on one floor, or nearly so, is named as `processes.*`."""
+    page = (ROOT / "docs" / "design.md").read_text()
+    row = re.search(rf"^\| {floor} [^|]+\|([^|]+)\|", page, re.MULTILINE)
+    assert row
+    written = set(re.findall(r"`([\w.*]+)`", row[1]))
+    modules = set(FLOORS[floor].split())
+    assert {module for module in written if "*" not in module} <= modules
+    assert {module for module in modules - written if f"{module.partition('.')[0]}.*" not in written} == set()
+
+
 @pytest.mark.parametrize("path", [*SOURCES, *CYTHON], ids=name)
 def test_low_floors_are_sans_io(path: Path) -> None:
     if FLOOR.get(name(path), 6) <= 1:
