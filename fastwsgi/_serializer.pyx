@@ -187,8 +187,8 @@ cdef class Serializer:
         # Of what is kept, nothing may run Python when it is let go of: no object of a class of the app's own.
         keeps = type(status) is str and self.is_seen(<list>headers)
         if keeps:
+            headers = (<list>headers)[:]  # nobody can change this one meanwhile
             fields = tuple(<list>headers)
-            headers = list(fields)  # nobody can change this one meanwhile
         self.renders += 1
         number = self.renders
         line = <bytes>entry[0]

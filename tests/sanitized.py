@@ -26,9 +26,8 @@ AT_THE_WIRE: Final = (
     *("slow_clients", "smuggling", "splitting", "streaming", "threads", "tls", "websocket", "wire", "wsgi"),
 )
 SUITES: Final = ("tests/unit", *(f"tests/e2e/test_{name}.py" for name in AT_THE_WIRE))
-LEFT_OUT: Final = "browser or gevent or starvation"
-"""Does not run with another allocator preloaded; copies stacks, which looks like a fault; loses a str where an
-allocation fails, once, in Python or in ours."""
+LEFT_OUT: Final = "browser or gevent"
+"""Does not run with another allocator preloaded; copies stacks, which looks like a fault."""
 
 COMPILER: Final = shlex.split(os.environ.get("CC", "cc"))
 

@@ -20,13 +20,19 @@ pytestmark = [
     pytest.mark.skipif(not _impl.compiled, reason="it is the compiled code that could crash"),
 ]
 
+# Not for leaks: Python 3.11 itself loses references then, such as a function's arguments where it cannot make a
+# cell, or what list() and iterators over dicts were to read. Ours are told apart by counting, in tests.starving.
+SANITIZED = (
+    {"ASAN_OPTIONS": f"{os.environ['ASAN_OPTIONS']}:detect_leaks=0"} if "ASAN_OPTIONS" in os.environ else {}
+)
+
 
 @pytest.mark.parametrize("part", PARTS)
 def test_every_allocation_may_fail(part: str) -> None:
     run = subprocess.run(
         [sys.executable, "-m", "tests.starving", part],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **SANITIZED},
         capture_output=True,
         text=True,
         check=False,
