@@ -14,7 +14,7 @@ cdef class ChunkedDecoder:
 
     @cython.locals(position=Py_ssize_t, end=Py_ssize_t, taken=Py_ssize_t, newline=Py_ssize_t, line=bytes)
     cpdef Py_ssize_t decode(self, bytes data, Py_ssize_t start, Body body) except -1
-    cdef object _check_partial(self)
+    cdef object _measure(self, bytes line)
     cdef object _on_line(self, bytes line, Body body)
     cdef object _on_size(self, bytes line, Body body)
     cdef object _on_trailer(self, bytes line)

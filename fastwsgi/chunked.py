@@ -75,32 +75,35 @@ class ChunkedDecoder:
             newline = data.find(b"\n", position)
             if newline < 0:
                 self._line += data[position:]
-                self._check_partial()
+                self._measure(self._line)
                 return end
             line = self._line + data[position : newline + 1]
             self._line = b""
             position = newline + 1
+            self._measure(line)
             if not line.endswith(b"\r\n"):
                 raise HTTPError(400, "bare LF in chunked body")  # RFC 9112 §2.2: only CRLF is safe here
             self._on_line(line[:-2], body)
         return position
 
-    def _check_partial(self) -> None:
+    def _measure(self, line: bytes) -> None:
+        """Refuse a line, whole or as far as it has come, if no more bytes could mend it.
+
+        This comes before its grammar, so that the first violation decides however the bytes were split.
+        """
         if self._state == DATA_END:
-            if self._line != b"\r":
+            if line not in (b"\r", b"\r\n"):
                 raise HTTPError(400, "chunk is longer than its size")
         elif self._state == SIZE:
-            if len(self._line) > _MAX_SIZE_LINE:
+            if len(line) > _MAX_SIZE_LINE + 2:
                 raise HTTPError(400, "chunk size line too long")
-        elif len(self._line) > self._max_field_size + 2:
+        elif len(line) > self._max_field_size + 2:
             raise HTTPError(431, "trailer field too long")
 
     def _on_line(self, line: bytes, body: Body) -> None:
         if self._state == SIZE:
             self._on_size(line, body)
         elif self._state == DATA_END:
-            if line:
-                raise HTTPError(400, "chunk is longer than its size")
             self._state = SIZE
         elif not line:
             self._state = DONE
@@ -109,7 +112,7 @@ class ChunkedDecoder:
 
     def _on_size(self, line: bytes, body: Body) -> None:
         match = _SIZE_LINE.fullmatch(line)
-        if match is None or len(line) > _MAX_SIZE_LINE:
+        if match is None:
             raise HTTPError(400, "malformed chunk size line")
         digits = match.group(1)
         self._extensions += len(line) - len(digits)
@@ -129,7 +132,5 @@ class ChunkedDecoder:
         self._fields += 1
         if self._max_fields and self._fields > self._max_fields:
             raise HTTPError(431, "too many trailer fields")
-        if len(line) > self._max_field_size:
-            raise HTTPError(431, "trailer field too long")
         if not http11.FIELD_LINE.fullmatch(line):
             raise HTTPError(400, "malformed trailer field")

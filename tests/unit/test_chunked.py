@@ -47,6 +47,7 @@ VALID = {
     "leading zeros": (b"00005\r\nhello\r\n000\r\n\r\n", b"hello", b""),
     "extension": (b'5;a=b;c="d e"\r\nhello\r\n0;x\r\n\r\n', b"hello", b""),
     "extensions with bad whitespace": (b'5; a = b ;\tc="\\""\r\nhello\r\n0\r\n\r\n', b"hello", b""),
+    "extensions as long as they may be": (b"1;" + b"a" * 4095 + b"\r\nx\r\n0\r\n\r\n", b"x", b""),
     "CRLF in data": (b"4\r\n\r\n\r\n\r\n0\r\n\r\n", b"\r\n\r\n", b""),
     "trailers": (b"1\r\nx\r\n0\r\nA: b\r\nContent-Length: 9\r\n\r\n", b"x", b""),
     "next request": (b"1\r\nx\r\n0\r\n\r\nGET /", b"x", b"GET /"),
@@ -82,6 +83,7 @@ INVALID = {
     "trailer with bare LF": (b"0\r\na: b\n\r\n", 400),
     "too many trailers": (b"0\r\n" + b"a: b\r\n" * 4 + b"\r\n", 431),
     "trailer too long": (b"0\r\na: " + b"b" * 200 + b"\r\n\r\n", 431),
+    "trailer too long, with bare LF": (b"0\r\na: " + b"b" * 200 + b"\n\r\n", 431),
 }
 
 
