@@ -274,7 +274,7 @@ def test_post_request_whatever_becomes_of_the_response(tmp_path: Path, gate: Gat
             "of pre_request",
             "/fails",
             "500 Internal Server Error",
-            0,
+            len(b"500 Internal Server Error\n"),
             1,
         ]
         with it.request(f"/file?{__file__}") as peer:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.live import LiveServer, Reply, head
+from tests.live import ENGINE, LiveServer, Reply, head
 
 if TYPE_CHECKING:
     import random
@@ -39,6 +39,7 @@ MOST = 200
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("_testcapi") is None, reason="no _testcapi in this Python"),
     pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc"),
+    pytest.mark.skipif("gevent" in ENGINE, reason="gevent's own hub does not outlive it"),
 ]
 
 

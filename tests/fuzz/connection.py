@@ -357,7 +357,7 @@ def read_by_h11(setting: Setting, raw: bytes, whole: Record) -> None:
             return
         rest = raw[header.size :]
     for one in whole.requests:
-        environ, method, target, version, length, keep_alive, _, _, _, body = one
+        environ, method, target, version, length, keep_alive, _, is_upgrade, _, body = one
         try:
             message = read_request(rest)
         except RefusedError as error:
@@ -370,8 +370,8 @@ def read_by_h11(setting: Setting, raw: bytes, whole: Record) -> None:
         assert message.body == body
         assert length in (-1, len(body))
         assert environ.get("CONTENT_LENGTH", "0").lstrip("0") == (str(len(body)) if body else "")
-        if version:
-            assert keep_alive != message.is_last
+        if version:  # what follows an Upgrade is nobody's request for us
+            assert keep_alive != (message.is_last or is_upgrade)
         rest = message.rest
     if whole.given is not None:
         assert whole.given == rest

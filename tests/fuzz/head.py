@@ -236,10 +236,11 @@ def read_by_h11(raw: bytes, found: list[Outcome], keeps: Any) -> None:
         coded = b"transfer-encoding" in dict(message.fields)
         assert length == (-1 if coded else int(fields.get("CONTENT_LENGTH", "0")))
         if length == 0 and version:  # h11 keeps no connection of HTTP/1.0
-            assert keep_alive != message.is_last
+            assert keep_alive != (message.is_last or upgrade)
         options = {option.strip(" \t") for option in fields.get("HTTP_CONNECTION", "").lower().split(",")}
-        assert keep_alive == ("close" not in options and (bool(version) or "keep-alive" in options))
         assert upgrade == bool("upgrade" in options and "HTTP_UPGRADE" in fields and version)
+        is_asked = "close" not in options and (bool(version) or "keep-alive" in options)
+        assert keep_alive == (is_asked and not upgrade)  # what follows is nobody's request for us
         if not message.target.startswith((b"/", b"*")):  # RFC 9112 §3.2.2: an absolute target has the say
             fields["HTTP_HOST"] = (
                 message.target.partition(b"://")[2].partition(b"/")[0].partition(b"?")[0].decode()
