@@ -188,7 +188,8 @@ class Loop:
         """Let go of all descriptors, in a process that the app has forked; they are the worker's."""
         self._is_fork = True
         for channel in self._channels:
-            self._io.close_fd(channel.fd)
+            if channel.fd >= 0:  # another thread may be closing it just then
+                self._io.close_fd(channel.fd)
             channel.fd = -1
             channel.broken = True
         self._io.disown()

@@ -24,7 +24,8 @@ class CertificateFiles:
     def __init__(self, cfg: Config) -> None:
         self._every = cfg.watch_certificates if cfg.is_ssl else 0.0
         names = (cfg.certfile, cfg.keyfile, cfg.ca_certs) if self._every else ()
-        self._paths = [name for name in names if name]
+        # What is no file can be read once only, by who loads it: a pipe, as `<(...)` of a shell makes one.
+        self._paths = [name for name in names if name and os.path.isfile(name)]
         self._next = 0.0
         self._looks = self._look()
         self._known_looks = self._looks  # those of what was loaded, or is the same

@@ -44,12 +44,12 @@ def open_as_root(path: str, flags: int) -> int:
                 if link is None or (len(parts) == 1 and flags & os.O_NOFOLLOW):
                     raise exc from None
             maker, target = link
-            if maker == 0 and not target.startswith("/proc/"):
+            if maker == 0 and not _is_in_proc(folder):
                 if target.startswith("/"):
                     folder = _replace(folder, os.open("/", _FOLDER))
                 parts[:1] = _parts(target)
                 continue
-            # What is in /proc is no path: /dev/stdout leads there.
+            # What links in /proc say is no path: /dev/stdout and /dev/fd/1 lead there.
             fd = os.open(parts[0], (wanted | os.O_NONBLOCK) & ~os.O_CREAT, dir_fd=folder)
             if maker != 0 and os.fstat(fd).st_uid != maker:
                 os.close(fd)
@@ -66,6 +66,13 @@ def open_as_root(path: str, flags: int) -> int:
 
 def _parts(path: str) -> list[str]:
     return [part for part in path.split("/") if part] or ["."]
+
+
+def _is_in_proc(folder: int) -> bool:
+    try:
+        return os.fstat(folder).st_dev == os.stat("/proc").st_dev
+    except OSError:
+        return False
 
 
 def _replace(before: int, fd: int) -> int:

@@ -125,3 +125,16 @@ def test_never(tmp_path: Path, settings: dict[str, Any]) -> None:
     watched.write("certfile", "second one")
     assert watched.files.next_tick(0.0) is None
     assert [watched.look(), watched.look()] == [False, False]
+
+
+def test_a_pipe_is_left_to_who_loads_it(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    keeper = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
+    try:
+        os.write(keeper, b"key")
+        watched = Watched(tmp_path, keyfile=str(pipe))
+        assert not watched.look()
+        assert os.read(keeper, 100) == b"key"
+    finally:
+        os.close(keeper)
