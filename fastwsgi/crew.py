@@ -133,7 +133,10 @@ class Crew:
             self._led_last = me
             self._calls += 1
             if not self._stands_by:
-                self._call()
+                try:
+                    self._call()
+                except MemoryError:
+                    self._stands_by = False  # so who led leads on when the app returns
         self._lock.release()
 
     def step_up(self, me: int) -> None:
@@ -185,7 +188,6 @@ class Crew:
             self._stands_by = True
             if not self._start(len(self._beds) - 1):
                 self._stands_by = False
-                self._beds.pop()
                 self._size = len(self._beds)  # it goes on with those that there are
 
     def _add_bed(self) -> None:
@@ -195,7 +197,10 @@ class Crew:
 
     def _stand_by(self, me: int) -> bool:
         """Lead if that is needed, and return whether it is."""
-        is_needed = self._is_needed()
+        try:
+            is_needed = self._is_needed()
+        except MemoryError:
+            is_needed = not self.ended and self.leader == NO_THREAD
         self._stands_by = False
         if is_needed:
             self.leader = me
@@ -228,8 +233,10 @@ class Crew:
                     pause = _PAUSE
             began = self._clock()
             self._lock.release()
-            self._sleep(pause)
-            self._lock.acquire()
+            try:
+                self._sleep(pause)
+            finally:
+                self._lock.acquire()
             waited = self._clock() - began - pause
             pause = _MOMENT
         return False
