@@ -194,11 +194,13 @@ cdef class IO:
 
     cpdef object unregister(self, int fd):
         cdef Slot *slot = self.slot(fd)
-        cdef void *handler = slot.handler
         cdef int events = slot.events
-        if handler == NULL:
+        cdef object handler
+        if slot.handler == NULL:
             raise ValueError(f"descriptor {fd} is not registered")
-        # handler() gives nothing for this descriptor from here on, whatever is in the batch.
+        # handler() gives nothing for this descriptor from here on, whatever is in the batch. It is held to the
+        # end: letting go of it may close the descriptor.
+        handler = <object>slot.handler
         slot.handler = NULL
         slot.events = 0
         Py_XDECREF(<PyObject *>handler)
@@ -381,9 +383,12 @@ cdef class IO:
             PyErr_SetFromErrno(OSError)
 
     cpdef object show_in(self, object cell):
+        PyBuffer_Release(&self.shown)
+        self.shown.buf = NULL
         PyObject_GetBuffer(cell, &self.shown, PyBUF_WRITABLE | PyBUF_FORMAT | PyBUF_ND)
         if self.shown.len != sizeof(double):
             PyBuffer_Release(&self.shown)
+            self.shown.buf = NULL
             raise ValueError("a cell is one double")
 
     cpdef object show(self, double time):

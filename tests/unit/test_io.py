@@ -227,6 +227,30 @@ def test_nothing_of_an_unregistered_descriptor(io: Any, pair: Pair) -> None:
     assert ready(io) == {"again": READ}
 
 
+def test_a_handler_may_close_its_descriptor_when_it_is_let_go(io: Any, pair: Pair) -> None:
+    class Owner:
+        def __init__(self, fd: int) -> None:
+            self.fd = fd
+
+        def __del__(self) -> None:
+            os.close(self.fd)
+
+    number = os.dup(pair[0].fileno())
+    io.register(number, Owner(number), READ)
+    io.unregister(number)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(number)
+
+
+def test_a_cell_is_held_until_another_is_shown_in(io: Any) -> None:
+    one, other = (memoryview(bytearray(8)).cast("d") for _ in range(2))
+    io.show_in(one)
+    io.show_in(other)
+    io.show(1.5)
+    assert (one[0], other[0]) == (0.0, 1.5)
+    one.release()  # raises if it is still held
+
+
 def test_a_descriptor_used_again_does_not_get_old_events(io: Any) -> None:
     """Both are ready; the handler of one closes the other, whose number a new connection takes."""
     old, peer = socket.socketpair()
