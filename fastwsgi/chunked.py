@@ -27,8 +27,8 @@ __all__ = ["ChunkedDecoder"]
 SIZE, DATA, DATA_END, TRAILER, DONE = range(5)
 
 _MAX_SIZE = 2**63 - 1
-_MAX_SIZE_LINE = 4096
 _MAX_EXTENSIONS = 4096  # bytes in one body: unbounded, they are free work (CVE-2023-39326)
+_MAX_SIZE_LINE = 64 + _MAX_EXTENSIONS
 _TOKEN = b"[" + re.escape(http11.TOKEN_CHARS) + b"]+"
 _QUOTED = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t \x21-\x7e\x80-\xff])*"'
 # RFC 9112 §7.1.1, whose bad whitespace may stand anywhere but behind the size: that must end unmistakably.

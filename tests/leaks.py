@@ -170,7 +170,8 @@ KINDS: Final = {
     "varied": Kind(
         lambda server, count: pipelined(
             server, lambda n: head(f"/?{n}", f"Cookie: a={n}", f"X-Varies: {n}", f"X-Name-{n}: b"), count
-        )
+        ),
+        share=2.0,  # until caches are full
     ),
     "generator": Kind(lambda server, count: pipelined(server, lambda _: head("/stream?x"), count)),
     "write": Kind(lambda server, count: pipelined(server, lambda _: head("/write?x"), count)),
@@ -196,7 +197,7 @@ KINDS: Final = {
     "abandoned-upload": Kind(lambda server, count: abandoned(server, CONTINUES, count)),
     "too-large": Kind(lambda server, count: one_by_one(server, TOO_LARGE, 413, count)),
     "too-large-chunked": Kind(lambda server, count: one_by_one(server, TOO_LARGE_CHUNKED, 413, count)),
-    "not-upgraded": Kind(lambda server, count: pipelined(server, lambda _: UPGRADES, count)),
+    "not-upgraded": Kind(lambda server, count: one_by_one(server, UPGRADES, 200, count)),
     "close-fails": Kind(lambda server, count: pipelined(server, lambda _: head("/close-fails?x"), count)),
     "hints": Kind(hinted, share=0.5),
     "abandoned-file": Kind(lambda server, count: abandoned(server, head("/file") * 3, count)),
@@ -210,10 +211,10 @@ KINDS: Final = {
     "tls-abandoned": Kind(lambda server, count: abandoned(server, head("/big?x") * 3, count), "tls", 0.3),
     "tls-refused": Kind(unshaken, "tls"),
     "late-head": Kind(
-        lambda server, count: left_to_time(server, b"GET / HTTP/1.1\r\nA: b", count), "hasty", 0.2
+        lambda server, count: left_to_time(server, b"GET / HTTP/1.1\r\nA: b", count), "hasty", 0.3
     ),
-    "late-body": Kind(lambda server, count: left_to_time(server, UPLOAD[:-1], count), "hasty", 0.2),
-    "unread": Kind(lambda server, count: left_to_time(server, head("/big?x") * 40, count), "hasty", 0.2),
+    "late-body": Kind(lambda server, count: left_to_time(server, UPLOAD[:-1], count), "hasty", 0.3),
+    "unread": Kind(lambda server, count: left_to_time(server, head("/big?x") * 40, count), "hasty", 0.3),
 }
 
 

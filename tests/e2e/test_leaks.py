@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from tests.live import LiveServer
 
-WARM = 300
-MANY = 1000
+WARM = 200
+MANY = 500
 
 pytestmark = [
     pytest.mark.alone,
@@ -49,4 +49,4 @@ def test_worker_holds_what_it_held(server: tuple[LiveServer, int], kind: str) ->
     # A leak is at least one for each request; less is a cache, or a connection not yet closed.
     assert more["objects"] < many // 10, more
     assert more["blocks"] < many // 2, more
-    assert more["resident"] < 1 << 20, more
+    assert more["resident"] < 4 << 20, more  # malloc keeps what connections have held at once
