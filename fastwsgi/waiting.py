@@ -194,13 +194,20 @@ class Waiting(Loop):
         return True
 
     def _apologise(self, channel: Channel, response: Response | None) -> None:
-        """Send 500 in place of a response that has not begun, behind those that are complete."""
+        """Send 500 in place of a response that has not begun, behind those that are complete.
+
+        One that has begun is cut off: how much of it was sent when that failed, nobody knows.
+        """
         out = channel.connection.out
+        is_head = False
         if response is None:
-            if not out and channel.connection.is_busy():
-                out.append(error_page(self._serializer, 500))
-        elif not response.head_sent:
-            out.append(error_page(self._serializer, 500, is_head=response.request.is_head))
+            if out or not channel.connection.is_busy():
+                return
+        elif response.head_sent:
+            return
+        else:
+            is_head = response.request.is_head
+        out.append(error_page(self._serializer, 500, is_head=is_head))
         channel.send()
 
     def _last_progress(self) -> float:

@@ -110,7 +110,7 @@ def test_a_bug_of_the_server_costs_one_connection(caplog: pytest.LogCaptureFixtu
     with serving(log) as server, Peer(server.address) as other:
         assert other.request(GET % b"/1").body == b"ok"
         with Peer(server.address) as unlucky:
-            assert unlucky.request(GET % b"/bug").body == b"ok"  # its answer was complete, if not its line
+            unlucky.send(GET % b"/bug")
             assert unlucky.is_closed()
         assert other.request(GET % b"/2").body == b"ok"
         with Peer(server.address) as fresh:
@@ -132,7 +132,7 @@ def test_a_bug_in_a_batch_costs_the_others_nothing() -> None:
         for number, peer in enumerate(peers):
             with peer:
                 if number % 5 == 0:
-                    assert peer.read_to_end().endswith(b"\r\n\r\nok")
+                    assert peer.is_closed()
                 else:
                     assert peer.response().body == b"ok"
     assert server.ended.error is None
