@@ -146,9 +146,10 @@ def test_worker_connections(live: Callable[..., LiveServer]) -> None:
     peers = [server.connect() for _ in range(30)]
     for number, peer in enumerate(peers):
         peer.send(head("/", "Content-Length: 1", method="POST") if number < 10 else GET)
-    eventually(lambda: descriptors(worker) == before + 10)
+    full = range(before + (10 if _impl.compiled else 9), before + 11)  # pure, a closed listener has one less
+    eventually(lambda: descriptors(worker) in full)
     assert spent_at_rest(worker) < AT_REST
-    assert descriptors(worker) == before + 10
+    assert descriptors(worker) in full
     peers[10].sock.setblocking(False)
     with pytest.raises(BlockingIOError):
         peers[10].fill()
