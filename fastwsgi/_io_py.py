@@ -60,7 +60,7 @@ class IO:
         self.peer_addr = ""
         self.peer_port = ""
         self._handlers: dict[int, object] = {}
-        self._listeners: dict[int, socket.socket] = {}  # by the descriptor lent, which is never closed
+        self._listeners: dict[int, socket.socket] = {}  # lent descriptors: detached, never closed
         self._batch: list[tuple[int, object, int]] = []
         self._accepted: set[int] = set()  # and not closed
         self._shown: memoryview[float] | None = None
@@ -79,13 +79,12 @@ class IO:
 
     def register_listener(self, fd: int, handler: object) -> None:
         """Report connections waiting at `fd`; of several processes that share it, wake few."""
-        copy = os.dup(fd)
+        listener = _Socket(fileno=fd)
         try:
-            listener = _Socket(fileno=copy)
+            self._listeners[fd] = listener
         except MemoryError:
-            _close(copy)
+            listener.detach()
             raise
-        self._listeners[fd] = listener
         self.register(fd, handler, READ)
 
     def modify(self, fd: int, events: int) -> None:
@@ -105,7 +104,7 @@ class IO:
             self._selector.unregister(fd)
         listener = self._listeners.pop(fd, None)
         if listener is not None:
-            listener.close()
+            listener.detach()
 
     def wait(self, timeout: float) -> int:
         """Wait for events for `timeout` seconds, for ever if negative; return their number."""
@@ -227,7 +226,7 @@ class IO:
         with _Selector() as fresh:
             os.dup2(fresh.fileno(), self._selector.fileno(), inheritable=False)
         for listener in self._listeners.values():
-            listener.close()
+            listener.detach()
 
     def close(self) -> None:
         """Close the poller, and nothing else."""
