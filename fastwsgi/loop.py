@@ -492,6 +492,5 @@ class Loop:
         channel.connection.close()  # first: a thread of the app may still read from the descriptor
         channel.close()
         self._reception.part(channel)
-        channel.connection.close()
         if not self._reception.is_open:
             self._share()

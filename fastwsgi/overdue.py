@@ -117,5 +117,5 @@ class Overdue(Waiting):
         name = Stay.name(response.request.method, response.request.target)
         self._error_log.info("Thread %d is back from %s", channel.runner.place, name)
         if channel.expired:
-            response.replace(504)
+            response.replace(504, channel.expired)
         self._drop(channel)

@@ -300,12 +300,11 @@ class Response:
         """Show this response to `observer`, in the context that its app ran in."""
         self._context.run(observer, self)
 
-    def replace(self, code: int) -> None:
+    def replace(self, code: int, page: bytes) -> None:
         """Note that its client was sent a page of ours instead."""
         self.status = http11.status_text(code)
         self.code = code
         self.headers = None
-        page = error_page(self.serializer, code, is_head=self.request.is_head)
         self.body_size = size_of_body(page)
 
     def report(self, log: Any, is_client_gone: bool) -> None:
