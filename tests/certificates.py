@@ -12,11 +12,14 @@ from typing import Final
 
 import pytest
 
+from tests.live import TLS
+
 OPENSSL: Final = shutil.which("openssl") or ""
 
 needs_openssl = pytest.mark.skipif(
     not OPENSSL and not os.environ.get("CI"), reason="makes certificates with openssl, which is not installed"
 )
+own_certificates = pytest.mark.skipif(TLS is not None, reason="this run has certificates of its own")
 
 
 def openssl(*arguments: str) -> str:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.certificates import Authority, needs_openssl
-from tests.live import TLS, LiveServer
+from tests.certificates import Authority, needs_openssl, own_certificates
+from tests.live import LiveServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +17,7 @@ TCP: Final = "tcp"
 UNIX: Final = "unix"
 SECURE: Final = pytest.param(
     "tls",
-    marks=[needs_openssl, pytest.mark.skipif(TLS is not None, reason="this run has certificates of its own")],
+    marks=[needs_openssl, own_certificates],
 )
 
 

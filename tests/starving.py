@@ -30,7 +30,7 @@ from fastwsgi.forwarding import Forwarding
 from fastwsgi.request import Limits
 from fastwsgi.response import Response
 from fastwsgi.states import DONE, PULLING, READ
-from fastwsgi.wsgi import base_environ
+from tests.environs import plain_environ
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -65,18 +65,7 @@ def scarcity(number: int) -> Iterator[None]:
         _testcapi.remove_mem_hooks()
 
 
-def base() -> dict[str, Any]:
-    return base_environ(
-        server_name="127.0.0.1",
-        server_port="80",
-        url_scheme="http",
-        errors=sys.stderr,
-        multithread=False,
-        multiprocess=False,
-    )
-
-
-BASE = base()
+BASE = plain_environ(server_port="80", errors=sys.stderr)
 
 
 def known(request: Any) -> Any:

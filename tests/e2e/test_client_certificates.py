@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.certificates import Authority, Issued, needs_openssl
-from tests.live import DEADLINE, TLS, LiveServer, Peer, head
+from tests.certificates import Authority, Issued, needs_openssl, own_certificates
+from tests.live import DEADLINE, LiveServer, Peer, head
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 pytestmark = [
     needs_openssl,
-    pytest.mark.skipif(TLS is not None, reason="this run has certificates of its own"),
+    own_certificates,
 ]
 
 ECHO = "tests.apps.echo:app"

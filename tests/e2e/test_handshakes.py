@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.certificates import Authority, Issued, needs_openssl
+from tests.certificates import Authority, Issued, needs_openssl, own_certificates
 from tests.e2e.test_tls import Inspector
-from tests.live import ENGINE, TLS, LiveServer, Peer, head
+from tests.live import ENGINE, LiveServer, Peer, head
 from tests.processes import eventually
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 pytestmark = [
     needs_openssl,
-    pytest.mark.skipif(TLS is not None, reason="this run has certificates of its own"),
+    own_certificates,
 ]
 
 ECHO = "tests.apps.echo:app"

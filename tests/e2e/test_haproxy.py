@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.certificates import Authority, needs_openssl
-from tests.live import TLS, LiveServer, Peer, head
+from tests.certificates import Authority, needs_openssl, own_certificates
+from tests.live import LiveServer, Peer, head
 from tests.processes import eventually
 from tests.programs import Port, needs, running, substituted
 from tests.traffic import Traffic
@@ -131,7 +131,7 @@ def test_https_in_front(live: Start, folder: Path) -> None:
 
 
 @needs_openssl
-@pytest.mark.skipif(TLS is not None, reason="this run has certificates of its own")
+@own_certificates
 @pytest.mark.skipif(sys.platform != "linux", reason="has 127.0.0.2")
 @pytest.mark.parametrize("version", ["v1", "v2"])
 def test_tls_that_is_passed_on(live: Start, folder: Path, version: str) -> None:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.certificates import Authority, needs_openssl
+from tests.certificates import Authority, needs_openssl, own_certificates
 from tests.e2e.test_tls import Inspector
-from tests.live import TLS, Peer, head
+from tests.live import Peer, head
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -207,14 +207,8 @@ def test_whoever_connects_and_closes_is_not_worth_a_line(live: Start) -> None:
 
 
 def before_tls(test: Callable[..., None]) -> Callable[..., None]:
-    own = pytest.mark.skipif(TLS is not None, reason="this run has certificates of its own")
-    marked: Callable[..., None] = needs_openssl(own(test))
+    marked: Callable[..., None] = needs_openssl(own_certificates(test))
     return marked
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"))
 
 
 @before_tls

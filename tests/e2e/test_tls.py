@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.certificates import OPENSSL, Authority, Issued, needs_openssl
+from tests.certificates import OPENSSL, Authority, Issued, needs_openssl, own_certificates
 from tests.e2e.test_websocket import TEXT, Frame, close, frame, required, say, websocket
-from tests.live import DEADLINE, ENGINE, ROOT, TLS, LiveServer, Peer
+from tests.live import DEADLINE, ENGINE, ROOT, LiveServer, Peer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 pytestmark = [
     needs_openssl,
-    pytest.mark.skipif(TLS is not None, reason="this run has certificates of its own"),
+    own_certificates,
 ]
 
 ECHO = "tests.apps.echo:app"

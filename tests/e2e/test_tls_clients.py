@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.apps.page import PARTS
-from tests.certificates import OPENSSL, Authority, Issued, needs_openssl
+from tests.certificates import OPENSSL, Authority, Issued, needs_openssl, own_certificates
 from tests.e2e.test_websocket import chromium
-from tests.live import DEADLINE, TLS, LiveServer, Peer, head
+from tests.live import DEADLINE, LiveServer, Peer, head
 from tests.processes import eventually
 from tests.programs import needs
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 pytestmark = [
     needs_openssl,
-    pytest.mark.skipif(TLS is not None, reason="this run has certificates of its own"),
+    own_certificates,
 ]
 
 ECHO = "tests.apps.echo:app"

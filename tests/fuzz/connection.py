@@ -11,6 +11,7 @@ import io
 import random
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from tests.environs import plain_environ
 from tests.fuzz.h11_reading import IncompleteError, RefusedError, read_request
 from tests.fuzz.twins import BOTH, COMPILED, PURE, Twin
 
@@ -122,14 +123,7 @@ class Wire:
 
 def endpoint(twin: Twin, setting: Setting, *, streams: bool, log: list[Any], complaints: list[Any]) -> Any:
     limits = twin.Limits(**setting.limits)
-    base = twin.base_environ(
-        server_name="127.0.0.1",
-        server_port="8000",
-        url_scheme="http",
-        errors=ERRORS,
-        multithread=False,
-        multiprocess=False,
-    )
+    base = plain_environ(errors=ERRORS, base_environ=twin.base_environ)
     found = twin.Endpoint(
         twin.Parser(limits, twin.forwarding(**FORWARDING)),
         twin.Serializer("fastwsgi"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 from typing import Any, Final
 
+from tests.environs import plain_environ
 from tests.fuzz.h11_reading import KNOWN, RefusedError, fields_of, read_request
 from tests.fuzz.twins import COMPILED, PURE, Twin
 
@@ -62,18 +63,7 @@ Outcome = Any  # facts of a request; the status of a refusal; None for a head th
 
 
 def bases(twin: Twin) -> list[dict[str, Any]]:
-    return [
-        twin.base_environ(
-            server_name="127.0.0.1",
-            server_port="8000",
-            url_scheme="http",
-            errors=ERRORS,
-            multithread=False,
-            multiprocess=False,
-            script_name=name,
-        )
-        for name in NAMES
-    ]
+    return [plain_environ(script_name=name, errors=ERRORS, base_environ=twin.base_environ) for name in NAMES]
 
 
 BASES: Final = {twin.name: bases(twin) for twin in (COMPILED, PURE)}

@@ -20,7 +20,8 @@ from fastwsgi.networks import Networks
 from fastwsgi.proxy_header import ProxyProtocol
 from fastwsgi.request import Limits
 from fastwsgi.states import NEVER
-from fastwsgi.wsgi import EMPTY_INPUT, base_environ
+from fastwsgi.wsgi import EMPTY_INPUT
+from tests.environs import plain_environ
 
 HEADER, BODY, KEEPALIVE = 30.0, 20.0, 2.0
 GET = b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -58,14 +59,7 @@ def endpoint(
     **limits: Any,
 ) -> Endpoint:
     bounds = Limits(**limits)
-    environ = base_environ(
-        server_name="127.0.0.1",
-        server_port="8000",
-        url_scheme="http",
-        errors=io.StringIO(),
-        multithread=False,
-        multiprocess=False,
-    )
+    environ = plain_environ()
     return Endpoint(
         _impl.Parser(bounds, forwarding),
         _impl.Serializer("fastwsgi"),

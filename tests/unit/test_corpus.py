@@ -12,8 +12,8 @@ from fastwsgi.connection import Connection
 from fastwsgi.endpoint import Endpoint
 from fastwsgi.forwarding import Forwarding
 from fastwsgi.request import Limits
-from fastwsgi.wsgi import base_environ
 from tests.corpus import cases, make
+from tests.environs import plain_environ
 
 if TYPE_CHECKING:
     import random
@@ -36,14 +36,7 @@ def endpoint(**limits: Any) -> Endpoint:
             **limits,
         }
     )
-    environ = base_environ(
-        server_name="127.0.0.1",
-        server_port="8000",
-        url_scheme="http",
-        errors=io.StringIO(),
-        multithread=False,
-        multiprocess=False,
-    )
+    environ = plain_environ()
     return Endpoint(
         _impl.Parser(bounds, Forwarding()),
         _impl.Serializer("fastwsgi"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import pytest
@@ -18,20 +17,13 @@ from fastwsgi.forwarding import Forwarding
 from fastwsgi.hops import Hop, read_addresses, read_forwarded
 from fastwsgi.networks import Networks
 from fastwsgi.request import Limits
-from fastwsgi.wsgi import base_environ
+from tests.environs import plain_environ
 
 IMPLEMENTATIONS: list[Any] = [PureParser, _impl.Parser] if _impl.compiled else [PureParser]
 PROXIES = ("10.0.0.0/8", "2001:db8:1::/48", "127.0.0.1")
 PEER = "10.0.0.1"
 SCHEME_HEADERS = (("X-FORWARDED-PROTO", "https"), ("X-FORWARDED-SSL", "on"))
-BASE = base_environ(
-    server_name="127.0.0.1",
-    server_port="8000",
-    url_scheme="http",
-    errors=io.StringIO(),
-    multithread=False,
-    multiprocess=False,
-)
+BASE = plain_environ()
 Fields = list[tuple[str, str]]
 Told = dict[str, Any] | int
 

@@ -17,8 +17,8 @@ from fastwsgi.errors import HTTPError
 from fastwsgi.forwarding import Forwarding
 from fastwsgi.networks import Networks
 from fastwsgi.request import Limits, Request
-from fastwsgi.wsgi import base_environ
 from tests.corpus import cases
+from tests.environs import plain_environ
 
 IMPLEMENTATIONS: list[Any] = [PureParser, _impl.Parser] if _impl.compiled else [PureParser]
 # More by FASTWSGI_FUZZ_EXAMPLES=200000, for a long session.
@@ -49,15 +49,7 @@ PARSERS = {
 
 
 def base(script_name: str = "") -> dict[str, Any]:
-    return base_environ(
-        server_name="127.0.0.1",
-        server_port="8000",
-        url_scheme="http",
-        errors=ERRORS,
-        multithread=False,
-        multiprocess=False,
-        script_name=script_name,
-    )
+    return plain_environ(script_name=script_name, errors=ERRORS)
 
 
 ERRORS = io.StringIO()

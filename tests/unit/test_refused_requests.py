@@ -12,7 +12,7 @@ from fastwsgi.connection import Connection
 from fastwsgi.endpoint import Endpoint
 from fastwsgi.forwarding import Forwarding
 from fastwsgi.request import Limits
-from fastwsgi.wsgi import base_environ
+from tests.environs import plain_environ
 
 Line = tuple[str, dict[str, Any], int, float]
 GET = b"GET /a%20b?q HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -28,14 +28,7 @@ def lines() -> list[Line]:
 @pytest.fixture
 def connection(lines: list[Line]) -> Connection:
     limits = Limits(request_line=100, fields=3, field_size=100, body=1000)
-    environ = base_environ(
-        server_name="127.0.0.1",
-        server_port="8000",
-        url_scheme="http",
-        errors=io.StringIO(),
-        multithread=False,
-        multiprocess=False,
-    )
+    environ = plain_environ()
 
     def log(environ: dict[str, Any], status: str, headers: object, nbytes: int, seconds: float) -> None:
         assert headers is None
