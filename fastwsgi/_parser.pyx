@@ -265,11 +265,11 @@ cdef class Parser:
             incomplete[0] = limit - begin <= self.max_line
             return None
         # The shortest line is `/ HTTP/1.1`, and its CR.
-        if end - target < 11 or target[0] != 0x2F or memcmp(end - 10, b" HTTP/1.", 8) != 0 or end[-1] != 0x0D:
+        if end - target < 11 or target[0] != 0x2F or memcmp(end - 10, b" HTTP/1.", 8) != 0 or (end - 1)[0] != 0x0D:
             return None
-        if end - 1 - begin > self.max_line or end[-2] not in (0x30, 0x31):
+        if end - 1 - begin > self.max_line or (end - 2)[0] not in (0x30, 0x31):
             return None
-        version = end[-2] - 0x30
+        version = (end - 2)[0] - 0x30
         size = end - 10 - target
         if not is_target(target, size):
             return None
