@@ -7,10 +7,10 @@
 #ifndef FASTWSGI_COURIER_H
 #define FASTWSGI_COURIER_H
 
+#include <Python.h>
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -152,7 +152,7 @@ static int courier_wake(void) {
 }
 
 static fastwsgi_courier *courier_new(void) {
-    fastwsgi_courier *it = (fastwsgi_courier *)calloc(1, sizeof(fastwsgi_courier));
+    fastwsgi_courier *it = (fastwsgi_courier *)PyMem_RawCalloc(1, sizeof(fastwsgi_courier));
     if (it != NULL) {
         pthread_mutex_init(&it->lock, NULL);
         it->fd = -1;
@@ -175,8 +175,8 @@ static void courier_free(fastwsgi_courier *it) {
         }
     pthread_mutex_unlock(&courier_post);
     pthread_mutex_destroy(&it->lock);
-    free(it->data);
-    free(it);
+    PyMem_RawFree(it->data);
+    PyMem_RawFree(it);
 }
 
 static void courier_lock(fastwsgi_courier *it) {
@@ -189,7 +189,7 @@ static void courier_unlock(fastwsgi_courier *it) {
 
 /* Lock `it` and make room for `size` bytes more to `fd`; NULL, and no lock, if they cannot be carried. */
 static char *courier_begin(fastwsgi_courier *it, int fd, size_t size) {
-    if (it->data == NULL && (it->data = (char *)malloc(COURIER_ROOM)) == NULL)
+    if (it->data == NULL && (it->data = (char *)PyMem_RawMalloc(COURIER_ROOM)) == NULL)
         return NULL;
     if (!__atomic_load_n(&courier_runs, __ATOMIC_RELAXED) && !courier_wake())
         return NULL;

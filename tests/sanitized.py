@@ -26,7 +26,7 @@ AT_THE_WIRE: Final = (
     *("slow_clients", "smuggling", "splitting", "streaming", "threads", "tls", "websocket", "wire", "wsgi"),
 )
 SUITES: Final = ("tests/unit", *(f"tests/e2e/test_{name}.py" for name in AT_THE_WIRE))
-LEFT_OUT: Final = "browser or gevent"
+LEFT_OUT: Final = "browser or gevent or green"
 """Does not run with another allocator preloaded; copies stacks, which looks like a fault."""
 
 COMPILER: Final = shlex.split(os.environ.get("CC", "cc"))

@@ -251,23 +251,29 @@ def close_loop(subject: Any) -> None:
     client.close()
 
 
-def make_couriers() -> Any:
+def make_pair() -> Any:
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
-    return _impl.Courier(), ours, theirs
+    theirs.setblocking(False)
+    return ours, theirs
 
 
 def carry(subject: Any) -> Any:
-    courier, ours, _ = subject
+    ours, theirs = subject
+    courier = _impl.Courier()
     out = [b"a" * 100, b"b"]
     courier.carry(ours.fileno(), out)
-    courier.give_back()
-    return "done"
+    left = courier.give_back()
+    try:
+        sent = theirs.recv(1000)
+    except BlockingIOError:
+        sent = b""
+    return sent + left + b"".join(out)
 
 
-def close_couriers(subject: Any) -> None:
-    subject[1].close()
-    subject[2].close()
+def close_pair(subject: Any) -> None:
+    for each in subject:
+        each.close()
 
 
 def nothing(subject: Any) -> None:
@@ -284,7 +290,7 @@ PARTS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any], Callable[[Any], 
     "body": (make_body, collect, nothing),
     "response": (make_answers, answer, nothing),
     "io": (make_loop, exchange, close_loop),
-    "courier": (make_couriers, carry, close_couriers),
+    "courier": (make_pair, carry, close_pair),
 }
 ONCE = ("connection", "body", "io", "courier")
 """Subjects that are used up by what is done with them."""
