@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 WARM = 200
 MANY = 500
+ROUNDS = 3
 
 pytestmark = [
     pytest.mark.alone,
@@ -45,8 +46,16 @@ def server(
 def test_worker_holds_what_it_held(server: tuple[LiveServer, int], kind: str) -> None:
     running, descriptors = server
     many = int(MANY * KINDS[kind].share)
-    more = grown(running, descriptors, KINDS[kind], many, max(AT_ONCE, int(WARM * KINDS[kind].share)))
-    # A leak is at least one for each request; less is a cache, or a connection not yet closed.
-    assert more["objects"] < many // 10, more
-    assert more["blocks"] < many // 2, more
-    assert more["resident"] < 4 << 20, more  # malloc keeps what connections have held at once
+    warm = max(AT_ONCE, int(WARM * KINDS[kind].share))
+
+    def leaks(more: dict[str, int]) -> bool:
+        """A leak is at least one for each request; less is a cache, or a connection not yet closed."""
+        # malloc keeps what connections have held at once.
+        return more["objects"] >= many // 10 or more["blocks"] >= many // 2 or more["resident"] >= 4 << 20
+
+    found = []
+    for _ in range(ROUNDS):  # and it goes on
+        found.append(grown(running, descriptors, KINDS[kind], many, warm))
+        if not leaks(found[-1]):
+            return
+    raise AssertionError(found)
