@@ -80,7 +80,7 @@ soak: build ## mixed load with faults; nothing is lost, memory stays flat (MINUT
 	FASTWSGI_TEST_DEADLINE=60 $(BIN)/python -m tests.soak \
 	  $(if $(MINUTES),--minutes $(MINUTES),--seconds $(SECONDS)) $(ARGS)
 
-asan: build ## unit and wire suites with AddressSanitizer and UndefinedBehaviorSanitizer, 20 minutes
+asan: build ## unit and wire suites with AddressSanitizer and UndefinedBehaviorSanitizer, 10 minutes
 	$(BIN)/python -m tests.sanitized $(ARGS)
 
 leaks: build ## what a worker holds after 200,000 requests of each kind, by the hour (REQUESTS=, ONLY=generator,tls)

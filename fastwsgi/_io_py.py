@@ -75,7 +75,12 @@ class IO:
         """Report `events`, READ or WRITE or both or 0 for none, of `fd` from now on, with `handler`."""
         if events:  # of a descriptor without any, a selector knows nothing
             self._selector.register(fd, events, handler)
-        self._handlers[fd] = handler
+        try:
+            self._handlers[fd] = handler
+        except MemoryError:
+            if events:
+                self._selector.unregister(fd)
+            raise
 
     def register_listener(self, fd: int, handler: object) -> None:
         """Report connections waiting at `fd`; of several processes that share it, wake few."""
@@ -99,12 +104,12 @@ class IO:
 
     def unregister(self, fd: int) -> None:
         """Report nothing more of `fd`, nor what is left of it in the current batch."""
-        del self._handlers[fd]
         if fd in self._selector.get_map():
             self._selector.unregister(fd)
         listener = self._listeners.pop(fd, None)
         if listener is not None:
             listener.detach()
+        del self._handlers[fd]  # last: where memory ran out, it is all done once more
 
     def wait(self, timeout: float) -> int:
         """Wait for events for `timeout` seconds, for ever if negative; return their number."""
@@ -131,15 +136,17 @@ class IO:
             if error.errno in NOBODY:
                 return -1
             raise
-        if connection.fileno() in self._accepted:
+        fd = connection.fileno()
+        if fd in self._accepted:
             raise foreign_hands(connection.detach())
-        self._accepted.add(connection.fileno())
         connection.setblocking(False)
         if connection.family in (socket.AF_INET, socket.AF_INET6):
             self.peer_addr, self.peer_port = address[0].partition("%")[0], str(address[1])
         else:
             self.peer_addr = self.peer_port = ""
-        return connection.detach()
+        self._accepted.add(fd)  # last: one that fails before is closed, and the next has its number
+        connection.detach()
+        return fd
 
     def recv(self, fd: int) -> bytes | None:
         """Return bytes that have come, b"" at the end of the stream, None if there are none yet."""

@@ -39,8 +39,9 @@ cdef class Channel(Timed):
     cpdef bint is_registered(self)
     cpdef bint owes(self) except -1
     cpdef object receive(self)
-    @cython.locals(out=list, parts=list, sent=Py_ssize_t)
     cpdef int send(self, bint is_last=*) except -1
+    @cython.locals(out=list, parts=list, sent=Py_ssize_t)
+    cdef int _send_plain(self, bint is_last) except -1
     cpdef bint hold(self) except -1
     @cython.locals(courier=CCourier, left=bytes)
     cpdef object take_back(self)

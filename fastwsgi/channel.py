@@ -84,7 +84,7 @@ class Channel(Timed):
         self.started = 0.0  # when the app was called for it
         self.resumed = 0.0  # when the app was called for more of it
         self.lingers = False  # refused: what the client still sends is thrown away
-        self.broken = False  # the client went while the app was running
+        self.broken = False  # nothing more reaches the client, who has gone or was told too little
         self.expired: bytes | None = None  # sent instead of an answer that did not come; b"" = cut off
         self.running = False  # the app runs, on a thread of its own; nobody else may answer or close
         self.waits = False  # for the app
@@ -135,40 +135,43 @@ class Channel(Timed):
 
         `is_last` is true if the descriptor will be closed as soon as `out` is drained.
         """
-        if self._held:
-            self.take_back()
+        self.take_back()
         if self.broken:
             return GONE
-        out = self.connection.out
         # One piece that leaves with the end of the stream has nothing behind it that could be held back.
-        if not self._is_hurried and (not is_last or len(out) != 1 or self.tunnel is not None):
+        if not self._is_hurried and (not is_last or len(self.connection.out) != 1 or self.tunnel is not None):
             self._hurry()
-        if self.tunnel is not None:
-            return self._send_sealed()
         try:
-            while out:
-                first = out[0]
-                if type(first) is not bytes:
-                    sent = self._send_region(out, first)
-                elif len(out) == 1:
-                    sent = self._io.send(self.fd, first, self._offset, is_last)
-                    if sent + self._offset == len(first):
-                        self._offset = 0
-                        self.sends += 1
-                        out.clear()
-                        return DRAINED
-                    self._offset += sent
-                else:
-                    parts = out[:_GATHERED]
-                    if type(parts[-1]) is not bytes:
-                        parts = [part for part in parts if type(part) is bytes]
-                    sent = self._io.sendv(self.fd, parts, self._offset)
-                    self._forget(out, sent)
-                if sent == 0:
-                    return FULL
-                self.sends += 1
+            return self._send_plain(is_last) if self.tunnel is None else self._send_sealed()
         except OSError:
             return GONE
+        except MemoryError:  # how much of it has gone, nobody knows
+            self.broken = True
+            raise
+
+    def _send_plain(self, is_last: bool) -> int:
+        out = self.connection.out
+        while out:
+            first = out[0]
+            if type(first) is not bytes:
+                sent = self._send_region(out, first)
+            elif len(out) == 1:
+                sent = self._io.send(self.fd, first, self._offset, is_last)
+                if sent + self._offset == len(first):
+                    self._offset = 0
+                    self.sends += 1
+                    out.clear()
+                    return DRAINED
+                self._offset += sent
+            else:
+                parts = out[:_GATHERED]
+                if type(parts[-1]) is not bytes:
+                    parts = [part for part in parts if type(part) is bytes]
+                sent = self._io.sendv(self.fd, parts, self._offset)
+                self._forget(out, sent)
+            if sent == 0:
+                return FULL
+            self.sends += 1
         return DRAINED
 
     def hold(self) -> bool:
@@ -451,18 +454,15 @@ class Channel(Timed):
     def _send_sealed(self) -> int:
         tunnel, out = self.tunnel, self.connection.out
         is_over = self.connection.is_closing() and self.response is None and not self.is_given()
-        try:
-            # The farewell is one of the records: a client that reads slowly would miss it otherwise.
-            while out or tunnel.owes() or (is_over and tunnel.part()):
-                if not tunnel.records():
-                    tunnel.seal(self._next_piece(out))
-                sent = self._io.send(self.fd, tunnel.records(), tunnel.sent())
-                if sent == 0:
-                    return FULL
-                tunnel.advance(sent)
-                self.sends += 1
-        except OSError:
-            return GONE
+        # The farewell is one of the records: a client that reads slowly would miss it otherwise.
+        while out or tunnel.owes() or (is_over and tunnel.part()):
+            if not tunnel.records():
+                tunnel.seal(self._next_piece(out))
+            sent = self._io.send(self.fd, tunnel.records(), tunnel.sent())
+            if sent == 0:
+                return FULL
+            tunnel.advance(sent)
+            self.sends += 1
         return DRAINED
 
     def _next_piece(self, out: list[Any]) -> bytes:

@@ -27,6 +27,7 @@ cdef class Crew:
     cpdef bint rest(self, int me) except -1
     cpdef object dismiss(self)
     cdef object _call(self)
+    cdef object _nap(self, double pause)
     cdef object _add_bed(self)
     @cython.locals(is_needed=bint)
     cdef bint _stand_by(self, int me) except -1

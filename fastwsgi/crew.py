@@ -129,9 +129,9 @@ class Crew:
     def step_down(self, me: int) -> None:
         """Let others touch the loop, and lead it if `me` has led, while the app runs."""
         if self.leader == me:
+            self._calls += 1  # first, for which it may lack memory
             self.leader = NO_THREAD
             self._led_last = me
-            self._calls += 1
             if not self._stands_by:
                 try:
                     self._call()
@@ -163,7 +163,11 @@ class Crew:
                 self._stands_by = True
                 self._called_at = -NEVER  # it has not waited for the GIL to be let go of
             else:
-                self._resting.append(me)
+                try:
+                    self._resting.append(me)
+                except MemoryError:
+                    self._nap(_PAUSE)  # nobody could wake it: it looks again itself
+                    continue
                 self._lock.release()
                 self._beds[me].acquire()
                 self._lock.acquire()
@@ -189,6 +193,14 @@ class Crew:
             if not self._start(len(self._beds) - 1):
                 self._stands_by = False
                 self._size = len(self._beds)  # it goes on with those that there are
+
+    def _nap(self, pause: float) -> None:
+        """Let others touch the loop for some seconds."""
+        self._lock.release()
+        try:
+            self._sleep(pause)
+        finally:
+            self._lock.acquire()
 
     def _add_bed(self) -> None:
         bed = self._make_lock()
@@ -232,11 +244,7 @@ class Crew:
                 if is_same:
                     pause = _PAUSE
             began = self._clock()
-            self._lock.release()
-            try:
-                self._sleep(pause)
-            finally:
-                self._lock.acquire()
+            self._nap(pause)
             waited = self._clock() - began - pause
             pause = _MOMENT
         return False
