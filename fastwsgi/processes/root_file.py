@@ -12,11 +12,14 @@ import os
 import stat
 from typing import Final
 
+from ..green import unpatched
+
 __all__ = ["open_as_root"]
 
 _MOST_LINKS: Final = 40  # as Linux has it
 _FOLDER: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
 _MODE: Final = 0o666
+_close: Final = unpatched("os", "close")  # gevent's closes later
 
 
 def open_as_root(path: str, flags: int) -> int:
@@ -52,7 +55,7 @@ def open_as_root(path: str, flags: int) -> int:
             # What links in /proc say is no path: /dev/stdout and /dev/fd/1 lead there.
             fd = os.open(parts[0], (wanted | os.O_NONBLOCK) & ~os.O_CREAT, dir_fd=folder)
             if maker != 0 and os.fstat(fd).st_uid != maker:
-                os.close(fd)
+                _close(fd)
                 raise _refusal("it is another user's link to a file that is not that user's", path)
             if len(parts) == 1:
                 os.set_blocking(fd, True)
@@ -61,7 +64,7 @@ def open_as_root(path: str, flags: int) -> int:
             del parts[0]
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
     finally:
-        os.close(folder)
+        _close(folder)
 
 
 def _parts(path: str) -> list[str]:
@@ -76,7 +79,7 @@ def _is_in_proc(folder: int) -> bool:
 
 
 def _replace(before: int, fd: int) -> int:
-    os.close(before)
+    _close(before)
     return fd
 
 
@@ -104,7 +107,7 @@ def _open(folder: int, name: str, flags: int) -> int:
     elif stat.S_ISREG(found.st_mode) and found.st_nlink > 1 and around.st_uid not in (0, found.st_uid):
         why = "it is another name, in a user's folder, of a file that is not that user's"
     if why:
-        os.close(fd)
+        _close(fd)
         raise _refusal(why, name)
     os.set_blocking(fd, True)
     return fd
