@@ -77,6 +77,8 @@ def read_request(data: bytes, *, head_only: bool = False) -> Message:
             elif type(event) is h11.Data:
                 body.append(bytes(event.data))
             elif type(event) is h11.EndOfMessage:
+                # Behind an Upgrade, h11 says only then what becomes of the connection: nobody takes it over.
+                connection.send(h11.Response(status_code=400, headers=[(b"Content-Length", b"0")]))
                 break
             else:
                 raise IncompleteError(request is not None)
