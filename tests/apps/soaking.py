@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -65,6 +66,7 @@ def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[byt
         wrapped: Iterable[bytes] = wrapper(Path(os.environ[DOWNLOAD]).open("rb"))  # noqa: SIM115 - the server closes it
         return wrapped
     if path == "/held":
+        gc.collect()  # what it frees is not held
         start_response("200 OK", headers)
         return [
             json.dumps(
