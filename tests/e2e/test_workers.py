@@ -44,18 +44,23 @@ def test_connections_are_shared_evenly(live: Callable[..., LiveServer], workers:
 
 
 def test_connections_that_end_are_made_up_for(live: Callable[..., LiveServer]) -> None:
-    """One worker loses all of its connections: the next ones are its."""
+    """One worker loses all of its connections: the next ones are its, unless it is kept from running, once."""
     server = live(APP, "-w", "2", "--keep-alive", "60", *DEBUG)
     wait_for_workers(server, 2)
-    with ExitStack() as stack:
-        peers = [stack.enter_context(server.connect()) for _ in range(40)]
-        owners = [peer.request(PID).text for peer in peers]
-        loser = owners[0]
-        for peer, owner in zip(peers, owners, strict=True):
-            if owner == loser:
-                peer.sock.close()
-        again = Counter(stack.enter_context(server.connect()).request(PID).text for _ in range(10))
-        assert again[loser] > 5, (again, Counter(owners))
+    seen = []
+    for _ in range(3):
+        with ExitStack() as stack:
+            peers = [stack.enter_context(server.connect()) for _ in range(40)]
+            owners = [peer.request(PID).text for peer in peers]
+            loser = owners[0]
+            for peer, owner in zip(peers, owners, strict=True):
+                if owner == loser:
+                    peer.sock.close()
+            again = Counter(stack.enter_context(server.connect()).request(PID).text for _ in range(10))
+        if again[loser] > 5:
+            return
+        seen.append((again, Counter(owners)))
+    raise AssertionError(seen)
 
 
 def test_nobody_waits_for_a_worker_that_is_stopped(live: Callable[..., LiveServer]) -> None:
