@@ -11,6 +11,7 @@ what was read before.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote_to_bytes
 
@@ -27,6 +28,8 @@ __all__ = ["HARD_LIMIT", "build", "environ_key", "frame", "is_head", "outline", 
 _CR: Final = 13
 _TOKEN: Final = frozenset(http11.TOKEN_CHARS)
 HARD_LIMIT: Final = 1 << 20  # bytes of a head, where the settings set no limit
+# RFC 9112 §6.1 has no tab behind `chunked`, llhttp takes none, and smugglers hide the coding by one.
+_HIDDEN_CODING: Final = re.compile(rb"transfer-encoding:.*chunked *\t[ \t]*", re.IGNORECASE)
 _OUTLINED: Final = 4096  # bytes of a refused request line that are looked at
 
 _KEYS: Final[dict[bytes, str]] = {
@@ -101,6 +104,8 @@ def read(head: bytes) -> tuple[bytes, bytes, bytes, bytes, list[tuple[bytes, byt
         field = http11.FIELD_LINE.fullmatch(line)
         if field is None:
             raise HTTPError(400, "malformed field")
+        if _HIDDEN_CODING.fullmatch(line):
+            raise HTTPError(400, "a tab behind Transfer-Encoding: chunked")
         fields.append((field[1], field[2].strip(b" \t")))
     method, target, major, minor = match.groups()
     return method, target, major, minor, fields
