@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from tests.live import DEADLINE
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.live import LiveServer
+
+T = TypeVar("T")
 
 
 def children(pid: int) -> list[int]:
@@ -41,6 +43,16 @@ def eventually(claim: Callable[[], bool]) -> None:
     while not claim():
         assert time.monotonic() < end, "it never came true"
         pause.wait(0.01)
+
+
+def in_one_of(attempts: int, measure: Callable[[], T], is_right: Callable[[T], bool]) -> None:
+    """Measure until it is right; AssertionError with all that was measured if it is not in so many attempts."""
+    seen = []
+    for _ in range(attempts):
+        seen.append(measure())
+        if is_right(seen[-1]):
+            return
+    raise AssertionError(seen)
 
 
 def wait_for_end(pid: int) -> None:

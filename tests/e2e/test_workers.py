@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.live import LiveServer, head
-from tests.processes import eventually, open_files, wait_for_workers
+from tests.processes import eventually, in_one_of, open_files, wait_for_workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,23 +32,21 @@ def test_connections_are_shared_evenly(live: Callable[..., LiveServer], workers:
     """The figures are bench/scenarios/fair.py's; here a worker may be kept from running, once, by other processes."""
     server = live(APP, "-w", str(workers), "--keep-alive", "60", *DEBUG)
     wait_for_workers(server, workers)
-    seen = []
-    for _ in range(3):
+
+    def shares() -> Counter[str]:
         with ExitStack() as stack:
             peers = [stack.enter_context(server.connect()) for _ in range(40 * workers)]
-            shares = Counter(peer.request(PID).text for peer in peers)
-        seen.append(shares)
-        if len(shares) == workers and max(shares.values()) <= 2 * min(shares.values()):
-            return
-    raise AssertionError(seen)
+            return Counter(peer.request(PID).text for peer in peers)
+
+    in_one_of(3, shares, lambda of: len(of) == workers and max(of.values()) <= 2 * min(of.values()))
 
 
 def test_connections_that_end_are_made_up_for(live: Callable[..., LiveServer]) -> None:
     """One worker loses all of its connections: the next ones are its, unless it is kept from running, once."""
     server = live(APP, "-w", "2", "--keep-alive", "60", *DEBUG)
     wait_for_workers(server, 2)
-    seen = []
-    for _ in range(3):
+
+    def made_up_for() -> tuple[int, Counter[str]]:
         with ExitStack() as stack:
             peers = [stack.enter_context(server.connect()) for _ in range(40)]
             owners = [peer.request(PID).text for peer in peers]
@@ -57,10 +55,9 @@ def test_connections_that_end_are_made_up_for(live: Callable[..., LiveServer]) -
                 if owner == loser:
                     peer.sock.close()
             again = Counter(stack.enter_context(server.connect()).request(PID).text for _ in range(10))
-        if again[loser] > 5:
-            return
-        seen.append((again, Counter(owners)))
-    raise AssertionError(seen)
+        return again[loser], Counter(owners)
+
+    in_one_of(3, made_up_for, lambda seen: seen[0] > 5)
 
 
 def test_nobody_waits_for_a_worker_that_is_stopped(live: Callable[..., LiveServer]) -> None:
