@@ -28,12 +28,13 @@ SIZE, DATA, DATA_END, TRAILER, DONE = range(5)
 
 _MAX_SIZE = 2**63 - 1
 _MAX_EXTENSIONS = 4096  # bytes in one body: unbounded, they are free work (CVE-2023-39326)
-_MAX_SIZE_LINE = 64 + _MAX_EXTENSIONS
+_MAX_DIGITS = 64  # of a size, which may begin with zeros
+_MAX_SIZE_LINE = _MAX_DIGITS + _MAX_EXTENSIONS
 _TOKEN = b"[" + re.escape(http11.TOKEN_CHARS) + b"]+"
 _QUOTED = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t \x21-\x7e\x80-\xff])*"'
 # RFC 9112 §7.1.1, whose bad whitespace may stand anywhere but behind the size: that must end unmistakably.
 _EXTENSION = rb"(?:;[ \t]*%b(?:[ \t]*=[ \t]*(?:%b|%b))?(?:[ \t]+(?=;))?)" % (_TOKEN, _TOKEN, _QUOTED)
-_SIZE_LINE = re.compile(b"([0-9A-Fa-f]{1,64})" + _EXTENSION + b"*")
+_SIZE_LINE = re.compile(b"([0-9A-Fa-f]{1,%d})" % _MAX_DIGITS + _EXTENSION + b"*")
 
 
 class ChunkedDecoder:

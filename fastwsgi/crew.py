@@ -195,7 +195,7 @@ class Crew:
                 self._size = len(self._beds)  # it goes on with those that there are
 
     def _nap(self, pause: float) -> None:
-        """Let others touch the loop for some seconds."""
+        """Let others touch the loop for `pause` seconds."""
         self._lock.release()
         try:
             self._sleep(pause)

@@ -104,9 +104,9 @@ def read(head: bytes) -> tuple[bytes, bytes, bytes, bytes, list[tuple[bytes, byt
         field = http11.FIELD_LINE.fullmatch(line)
         if field is None:
             raise HTTPError(400, "malformed field")
-        if _HIDDEN_CODING.fullmatch(line):
-            raise HTTPError(400, "a tab behind Transfer-Encoding: chunked")
         fields.append((field[1], field[2].strip(b" \t")))
+    if b"\t" in head and any(map(_HIDDEN_CODING.fullmatch, lines)):
+        raise HTTPError(400, "a tab behind Transfer-Encoding: chunked")
     method, target, major, minor = match.groups()
     return method, target, major, minor, fields
 
